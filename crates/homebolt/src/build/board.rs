@@ -1,0 +1,111 @@
+//! Boards and the disk layout, as `image/` describes them.
+
+use std::{fs, path::Path};
+
+use serde::{Deserialize, de::DeserializeOwned};
+
+use super::error::{At, Error, in_toml};
+
+/// `image/boards/<name>.toml`.
+#[derive(Debug, Deserialize)]
+pub struct Board {
+    pub name: String,
+    pub rust: Rust,
+    pub go: Go,
+    pub debian: Debian,
+    pub grub: Grub,
+    pub kernel: Kernel,
+}
+
+#[derive(Debug, Deserialize)]
+pub struct Rust {
+    /// Target triple of the programs on the box.
+    pub target: String,
+}
+
+#[derive(Debug, Deserialize)]
+pub struct Go {
+    /// `GOARCH`.
+    pub arch: String,
+}
+
+#[derive(Debug, Deserialize)]
+pub struct Debian {
+    pub arch: String,
+    /// Name of the kernel's meta package.
+    pub kernel: String,
+}
+
+#[derive(Debug, Deserialize)]
+pub struct Grub {
+    /// GRUB's platform, for example `x86_64-efi`.
+    pub format: String,
+    /// File name below `EFI/BOOT`.
+    pub file: String,
+}
+
+#[derive(Debug, Deserialize)]
+pub struct Kernel {
+    /// The board's own part of the kernel command line.
+    pub command_line: String,
+    /// Terminals, by device name, on which the box shows itself.
+    pub consoles: Vec<String>,
+}
+
+/// `image/layout.toml`.
+#[derive(Debug, Deserialize)]
+pub struct Layout {
+    pub disk_uuid: String,
+    #[serde(rename = "partition")]
+    pub partitions: Vec<Partition>,
+}
+
+#[derive(Debug, Deserialize)]
+pub struct Partition {
+    pub name: String,
+    /// MiB.
+    pub size: u64,
+    /// Partition type GUID.
+    #[serde(rename = "type")]
+    pub kind: String,
+    pub uuid: String,
+}
+
+impl Partition {
+    pub fn bytes(&self) -> u64 {
+        self.size << 20
+    }
+}
+
+impl Board {
+    pub fn read(source: &Path, name: &str) -> Result<Self, Error> {
+        let folder = source.join("image/boards");
+        let mut known = Vec::new();
+        for entry in fs::read_dir(&folder).at("list", &folder)?.flatten() {
+            known.extend(entry.file_name().to_string_lossy().strip_suffix(".toml").map(str::to_owned));
+        }
+        known.sort();
+        // Chosen from what is there: a name is never a path.
+        if !known.iter().any(|board| board == name) {
+            return Err(Error::NoBoard(name.to_owned(), known.join(", ")));
+        }
+        read(&folder.join(format!("{name}.toml")))
+    }
+}
+
+impl Layout {
+    pub fn read(source: &Path) -> Result<Self, Error> {
+        read(&source.join("image/layout.toml"))
+    }
+
+    pub fn partition(&self, name: &'static str) -> Result<&Partition, Error> {
+        let why = || format!("it has no partition {name}");
+        let missing = || Error::File { path: "image/layout.toml".into(), why: why() };
+        self.partitions.iter().find(|partition| partition.name == name).ok_or_else(missing)
+    }
+}
+
+fn read<T: DeserializeOwned>(path: &Path) -> Result<T, Error> {
+    let text = fs::read_to_string(path).at("read", path)?;
+    toml::from_str(&text).map_err(|error| in_toml(path, &text, &error))
+}

@@ -1,0 +1,213 @@
+//! Partition images and the disk they make.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use super::{
+    Context,
+    board::Partition,
+    cache::Key,
+    command,
+    error::{At, Error},
+    root::{Base, Root},
+    tree,
+};
+
+/// The finished images.
+#[derive(Debug)]
+pub struct Images {
+    /// The boot slot's image: kernel, initrd, slot.cfg.
+    pub boot: PathBuf,
+    pub disk: PathBuf,
+}
+
+/// Label and identifiers of the data file system: fixed, as everything in an image. Nothing on the box finds it by them.
+const DATA_UUID: &str = "1b0c1f0e-5a57-4b7e-8d5d-6d0f4b3a7c23";
+
+/// GRUB's modules: what the configuration uses, and what reads the disk.
+const GRUB_MODULES: &str = "all_video boot configfile echo efi_gop fat gfxterm linux loadenv ls normal part_gpt probe \
+                            reboot regexp search serial sleep terminal test true";
+
+/// Kernel command line of every board: our own init finds the root, nothing is guessed from partition types, no login
+/// prompts appear, and a panic is a restart that the boot loader counts. `gpt`: Linux takes the table's backup when the
+/// first one is broken.
+const COMMAND_LINE: &str = "ro gpt quiet loglevel=4 panic=10 systemd.gpt_auto=0 systemd.getty_auto=0";
+
+/// Puts one slot's images, the boot loader and an empty data partition on one disk image.
+pub fn build(context: &Context, base: &Base, root: &Root, initrd: &Path) -> Result<Images, Error> {
+    let image_folder = context.source.join("image");
+    let mut key = Key::new("disk 3").path(&root.image)?.path(initrd)?.path(&base.kernel)?.text(&context.version);
+    key = key.path(&image_folder.join("grub"))?.path(&image_folder.join("layout.toml"))?.path(&context.board_file)?;
+    let key = key.text(&context.epoch.to_string());
+    let done = context.cache.step("disk", &key, |folder| {
+        boot(context, base, root, initrd, &folder.join("boot.img"))?;
+        esp(context, &folder.join("esp.img"))?;
+        data(context, &folder.join("data.img"))?;
+        assemble(context, root, folder)?;
+        ["esp.img", "data.img"].into_iter().try_for_each(|name| fs::remove_file(folder.join(name)).at("remove", name))
+    })?;
+    Ok(Images { boot: done.join("boot.img"), disk: done.join("disk.img") })
+}
+
+fn boot(context: &Context, base: &Base, root: &Root, initrd: &Path, image: &Path) -> Result<(), Error> {
+    let files = image.with_extension("files");
+    let read = |path: &Path| fs::read(path).at("read", path);
+    tree::put(&files, "vmlinuz", read(&base.kernel)?, 0o644)?;
+    tree::put(&files, "initrd", read(initrd)?, 0o644)?;
+    let image_size = fs::metadata(&root.image).at("read", &root.image)?.len();
+    let lines = [
+        ("root_hash", &root.root_hash),
+        ("root_size", &root.hash_offset.to_string()),
+        ("image_size", &image_size.to_string()),
+        ("version", &context.version),
+    ];
+    let config: String = lines.iter().map(|(name, value)| format!("set {name}={value}\n")).collect();
+    tree::put(&files, "slot.cfg", config, 0o644)?;
+    fat(context, &files, "BOOT", context.layout.partition("boot-a")?, image)
+}
+
+fn esp(context: &Context, image: &Path) -> Result<(), Error> {
+    let files = image.with_extension("files");
+    let grub = context.source.join("image/grub/grub.cfg");
+    let template = fs::read_to_string(&grub).at("read", &grub)?;
+    let line = format!("{COMMAND_LINE} {}", context.board.kernel.command_line);
+    tree::put(&files, "grub/grub.cfg", template.replace("@command_line@", &line), 0o644)?;
+    // Slot B is empty: the box copies its system there once it has proved itself.
+    let variables = [("ORDER", "A B"), ("A_OK", "1"), ("A_TRY", "0"), ("B_OK", "0"), ("B_TRY", "0"), ("FILL", "B")];
+    tree::put(&files, "grub/grubenv", environment(&variables), 0o644)?;
+    let folder = files.join("EFI/BOOT");
+    fs::create_dir_all(&folder).at("create", &folder)?;
+    let mut mkimage = context.tools.command("grub-mkimage");
+    mkimage.args(["--prefix=/grub", "--format", &context.board.grub.format, "--output"]);
+    command::output(mkimage.arg(folder.join(&context.board.grub.file)).args(GRUB_MODULES.split_whitespace()))?;
+    fat(context, &files, "ESP", context.layout.partition("esp")?, image)
+}
+
+/// GRUB's environment block: 1,024 bytes, a fixed head, `name=value` lines, filled up with `#`.
+fn environment(variables: &[(&str, &str)]) -> Vec<u8> {
+    let mut block = b"# GRUB Environment Block\n".to_vec();
+    for (name, value) in variables {
+        block.extend(format!("{name}={value}\n").into_bytes());
+    }
+    block.resize(1024, b'#');
+    block
+}
+
+/// A FAT32 image of a partition's size with the files of a folder.
+fn fat(context: &Context, files: &Path, label: &str, partition: &Partition, image: &Path) -> Result<(), Error> {
+    empty(image, partition.bytes())?;
+    let tools = context.tools;
+    let mut mkfs = tools.command("mkfs.vfat");
+    command::output(mkfs.args(["--invariant", "-F32", "-n", label, "-i", "484f4d45"]).arg(image))?;
+    let time = std::time::UNIX_EPOCH + std::time::Duration::from_secs(context.epoch);
+    // One by one, in the order of names: mcopy would take a folder's files as they come, and its time from the clock.
+    for path in tree::walk(files)? {
+        let inside = format!("::/{}", path.strip_prefix(files).unwrap_or(&path).display());
+        if path.is_dir() {
+            command::output(tools.command("mmd").arg("-i").arg(image).arg(inside))?;
+        } else {
+            fs::File::open(&path).and_then(|file| file.set_modified(time)).at("date", &path)?;
+            command::output(tools.command("mcopy").args(["-m", "-Q", "-i"]).arg(image).arg(&path).arg(inside))?;
+        }
+    }
+    super::cache::remove(files)
+}
+
+/// The data file system as it is flashed: our mark and the owners' folders, small, and able to grow to terabytes.
+fn data(context: &Context, image: &Path) -> Result<(), Error> {
+    let files = image.with_extension("files");
+    tree::put(&files, "system/format.json", "{\"format\":1}\n", 0o644)?;
+    for (name, owner, group, mode) in
+        [("system", 0, 0, 0o755), ("rauc", 0, 0, 0o700), ("homebolt", 800, 800, 0o700), ("lnd", 801, 800, 0o750)]
+    {
+        use std::os::unix::fs::{PermissionsExt, chown};
+        let path = files.join(name);
+        fs::create_dir_all(&path).at("create", &path)?;
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).at("set the mode of", &path)?;
+        chown(&path, Some(owner), Some(group)).at("set the owner of", &path)?;
+    }
+    empty(image, context.layout.partition("data")?.bytes())?;
+    let mut mkfs = context.tools.command("mke2fs");
+    mkfs.args([
+        "-q",
+        "-t",
+        "ext4",
+        "-b",
+        "4096",
+        "-i",
+        "16384",
+        "-m",
+        "1",
+        "-L",
+        "homebolt-data",
+        "-U",
+        DATA_UUID,
+        "-d",
+    ])
+    .arg(&files);
+    let extended = format!("resize=4294967295,hash_seed={DATA_UUID},lazy_itable_init=0,lazy_journal_init=0");
+    command::output(mkfs.args(["-E", &extended]).arg(image))?;
+    super::cache::remove(&files)
+}
+
+fn assemble(context: &Context, root: &Root, folder: &Path) -> Result<(), Error> {
+    let mut config = format!(
+        "image disk.img {{\n  hdimage {{ partition-table-type = gpt disk-uuid = \"{}\" }}\n",
+        context.layout.disk_uuid
+    );
+    for partition in &context.layout.partitions {
+        let image = match partition.name.as_str() {
+            "root-a" => Some(root.image.clone()),
+            "boot-a" => Some(folder.join("boot.img")),
+            "esp" | "data" => Some(folder.join(format!("{}.img", partition.name))),
+            _ => None,
+        };
+        let content = image.as_ref().map(|path| format!("image = \"{}\" ", path.display())).unwrap_or_default();
+        let size = image.as_ref().map_or(Ok(0), |path| fs::metadata(path).map(|data| data.len())).at("read", folder)?;
+        if size > partition.bytes() {
+            let (path, room) = (image.unwrap_or_default(), partition.bytes());
+            return Err(Error::TooLarge { path, partition: partition.name.clone(), size, room });
+        }
+        let Partition { name, size, kind, uuid } = partition;
+        config.push_str(&format!(
+            "  partition {name} {{ {content}size = {size}M partition-type-uuid = {kind} partition-uuid = \"{uuid}\" }}\n"
+        ));
+    }
+    config.push_str("}\n");
+    let path = folder.join("genimage.cfg");
+    fs::write(&path, config).at("write", &path)?;
+    let sub = |name: &str| -> Result<PathBuf, Error> {
+        let path = folder.join(name);
+        fs::create_dir_all(&path).at("create", &path)?;
+        Ok(path)
+    };
+    let (work, empty_root) = (sub("genimage.tmp")?, sub("genimage.root")?);
+    let mut genimage = context.tools.command("genimage");
+    genimage.arg("--config").arg(&path).arg("--outputpath").arg(folder).arg("--inputpath").arg(folder);
+    genimage.arg("--tmppath").arg(&work).arg("--rootpath").arg(&empty_root);
+    command::output(&mut genimage)?;
+    super::cache::remove(&work)?;
+    super::cache::remove(&empty_root)?;
+    fs::remove_file(&path).at("remove", &path)?;
+    // Holes make the copy and the compression of 2.6 GB a matter of its 150 MB.
+    command::output(Command::new("fallocate").arg("--dig-holes").arg(folder.join("disk.img"))).map(|_| ())
+}
+
+fn empty(path: &Path, size: u64) -> Result<(), Error> {
+    fs::File::create(path).and_then(|file| file.set_len(size)).at("create", path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_environment_block_has_the_size_and_head_that_grub_insists_on() {
+        let block = environment(&[("A_OK", "1")]);
+        assert_eq!(block.len(), 1024);
+        assert!(block.starts_with(b"# GRUB Environment Block\nA_OK=1\n##"));
+    }
+}

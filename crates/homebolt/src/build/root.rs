@@ -1,0 +1,190 @@
+//! The root file system: a base's tree, our programs, units and files; then erofs with its dm-verity tree behind it.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use sha2::{Digest, Sha256};
+
+use super::{
+    Context,
+    cache::{self, Key},
+    command,
+    error::{At, Error},
+    lnd::Lnd,
+    programs::Programs,
+    tree,
+};
+
+/// What a base hands to the assembler.
+#[derive(Debug)]
+pub struct Base {
+    /// The root file system without anything of ours.
+    pub tree: PathBuf,
+    /// The kernel image.
+    pub kernel: PathBuf,
+    /// Kernel release: the name of the folder below `/usr/lib/modules`.
+    pub release: String,
+    /// Goes into the keys of all that is made of it.
+    pub key: Key,
+}
+
+/// The root slot's image.
+#[derive(Debug)]
+pub struct Root {
+    pub image: PathBuf,
+    pub root_hash: String,
+    /// Where the verity tree begins, bytes.
+    pub hash_offset: u64,
+}
+
+/// erofs identifiers are fixed: nothing finds the root by them.
+const EROFS_UUID: &str = "1b0c1f0e-5a57-4b7e-8d5d-6d0f4b3a7c21";
+const VERITY_UUID: &str = "1b0c1f0e-5a57-4b7e-8d5d-6d0f4b3a7c22";
+
+/// Folders of `systemd/` and where they go; all others go to `/usr/lib/systemd`.
+const BESIDE_SYSTEMD: [&str; 4] = ["modules-load.d", "sysctl.d", "sysusers.d", "tmpfiles.d"];
+
+/// Makes the root slot's image.
+pub fn build(context: &Context, base: &Base, programs: &Programs, lnd: &Lnd) -> Result<Root, Error> {
+    let release = serde_json::to_vec_pretty(&context.release(lnd)).unwrap_or_default();
+    let overlays = ["overlays/common".into(), format!("overlays/{}", context.board.name), "systemd".into()];
+    let mut key = base.key.clone().text("root 3").text(&String::from_utf8_lossy(&release)).text(&lnd.version);
+    key = key.path(&programs.manager)?.path(&programs.boot)?.path(&lnd.program)?;
+    key = context.board.kernel.consoles.iter().fold(key, |key, console| key.text(console));
+    for overlay in &overlays {
+        let path = context.source.join(overlay);
+        if path.is_dir() {
+            key = key.path(&path)?;
+        }
+    }
+    let done = context.cache.step("root", &key, |folder| {
+        let work = folder.join("tree");
+        tree::link(&base.tree, &work)?;
+        tree::put(&work, "usr/lib/homebolt/release.json", &release, 0o644)?;
+        install(context, &work, programs, lnd, &overlays)?;
+        settle(context, &work)?;
+        image(context, &work, folder)?;
+        super::cache::remove(&work)
+    })?;
+    let text = |name: &str| fs::read_to_string(done.join(name)).at("read", done.join(name));
+    let offset = text("hash_offset")?;
+    let hash_offset = offset.trim().parse();
+    let hash_offset =
+        hash_offset.map_err(|_| Error::File { path: done.clone(), why: format!("hash offset {offset:?}") })?;
+    Ok(Root { image: done.join("root.img"), root_hash: text("root_hash")?.trim().to_owned(), hash_offset })
+}
+
+fn install(context: &Context, root: &Path, programs: &Programs, lnd: &Lnd, overlays: &[String]) -> Result<(), Error> {
+    let program = |path: &str, from: &Path| tree::put(root, path, fs::read(from).at("read", from)?, 0o755);
+    program("usr/bin/homebolt-manager", &programs.manager)?;
+    program("usr/lib/homebolt/homebolt-boot", &programs.boot)?;
+    program("usr/bin/lnd", &lnd.program)?;
+    tree::symlink(root, "usr/bin/lncli", "lnd")?;
+    for overlay in overlays.iter().filter(|overlay| *overlay != "systemd") {
+        let path = context.source.join(overlay);
+        if path.is_dir() {
+            tree::overlay(&path, root)?;
+        }
+    }
+    let rauc = root.join("etc/rauc/system.conf");
+    let text = fs::read_to_string(&rauc).at("read", &rauc)?;
+    tree::put(root, "etc/rauc/system.conf", text.replace("@board@", &context.board.name), 0o644)?;
+    let name = &context.board.name;
+    let version = &context.version;
+    let os = format!(
+        "NAME=Homebolt\nID=homebolt\nVERSION_ID={version}\nVARIANT_ID={name}\nPRETTY_NAME=\"Homebolt {version}\"\n"
+    );
+    tree::put(root, "usr/lib/os-release", os, 0o644)?;
+    let units = context.source.join("systemd");
+    for entry in fs::read_dir(&units).at("list", &units)?.flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let parent = if BESIDE_SYSTEMD.contains(&&*name) { "usr/lib" } else { "usr/lib/systemd" };
+        let target = root.join(parent).join(&name);
+        fs::create_dir_all(&target).at("create", &target)?;
+        tree::overlay(&entry.path(), &target)?;
+    }
+    for console in &context.board.kernel.consoles {
+        let unit = format!("homebolt-console@{console}.service");
+        let link = format!("usr/lib/systemd/system/multi-user.target.wants/{unit}");
+        tree::symlink(root, &link, "../homebolt-console@.service")?;
+    }
+    // PID 1 never sets the clock before the time of this file.
+    tree::put(root, "usr/lib/clock-epoch", "", 0o644)
+}
+
+/// What package scripts and a first boot would do, done once and the same way for everyone.
+fn settle(context: &Context, root: &Path) -> Result<(), Error> {
+    for folder in ["data", "dev", "efi", "etc", "proc", "run", "sys", "tmp", "var", "root"] {
+        let path = root.join(folder);
+        fs::create_dir_all(&path).at("create", &path)?;
+    }
+    let root_option = format!("--root={}", root.display());
+    let tools = context.tools;
+    command::output(tools.command("systemd-sysusers").arg(&root_option))?;
+    command::output(tools.command("systemctl").args([&root_option, "preset-all"]))?;
+    command::output(tools.command("ldconfig").arg("-r").arg(root))?;
+    for leftover in ["var/cache/ldconfig", "etc/passwd-", "etc/group-", "etc/shadow-", "etc/gshadow-", "etc/.pwd.lock"]
+    {
+        let path = root.join(leftover);
+        if path.is_dir() {
+            super::cache::remove(&path)?;
+        } else if path.exists() {
+            fs::remove_file(&path).at("remove", &path)?;
+        }
+    }
+    // Locked and dated like everything else: systemd-sysusers writes the day of the build into it.
+    let shadow = root.join("etc/shadow");
+    let text = fs::read_to_string(&shadow).at("read", &shadow)?;
+    let day = context.epoch / 86_400;
+    let locked: String =
+        text.lines().filter_map(|line| line.split(':').next()).map(|user| format!("{user}:!*:{day}::::::\n")).collect();
+    tree::put(root, "etc/shadow", locked, 0o600)
+}
+
+fn image(context: &Context, tree: &Path, folder: &Path) -> Result<(), Error> {
+    let image = folder.join("root.img");
+    let tools = context.tools;
+    let epoch = context.epoch.to_string();
+    // A higher level costs a minute a build and gains four hundredths.
+    // With this variable set, -T is a bound and not the time of all files: those of a base unpacked before the last
+    // commit would keep the hour of that.
+    let mut mkfs = tools.command("env");
+    mkfs.args(["--unset=SOURCE_DATE_EPOCH", "mkfs.erofs"]);
+    mkfs.args(["--quiet", "-zzstd,level=3", "-C65536", "--all-root", "-U", EROFS_UUID, "-T", &epoch]);
+    command::output(mkfs.arg(&image).arg(tree))?;
+    let size = fs::metadata(&image).at("read", &image)?.len().next_multiple_of(4096);
+    fs::OpenOptions::new().write(true).open(&image).and_then(|file| file.set_len(size)).at("extend", &image)?;
+    // The salt is taken from the data: random enough against tables made in advance, and the same in every build.
+    let salt = hex::encode(Sha256::digest(cache::sha256(&image)?));
+    let mut verity = tools.command("veritysetup");
+    verity.args(["format", "--salt", &salt, "--uuid", VERITY_UUID, &format!("--hash-offset={size}")]);
+    let said = command::output(verity.arg(&image).arg(&image))?;
+    let hash = said.lines().find_map(|line| line.strip_prefix("Root hash:")).map(str::trim);
+    let hash = hash.ok_or_else(|| Error::File { path: image, why: "veritysetup named no root hash".into() })?;
+    for (name, value) in [("root_hash", hash.to_owned()), ("hash_offset", size.to_string())] {
+        let path = folder.join(name);
+        fs::write(&path, value).at("write", &path)?;
+    }
+    Ok(())
+}
+
+impl Base {
+    /// Where modules are, below the tree.
+    pub fn modules(&self) -> PathBuf {
+        self.tree.join("usr/lib/modules").join(&self.release)
+    }
+}
+
+/// The name of the one entry in a folder.
+pub(crate) fn only_entry(folder: &Path) -> Result<String, Error> {
+    let mut names = Vec::new();
+    for entry in fs::read_dir(folder).at("list", folder)?.flatten() {
+        names.push(entry.file_name().to_string_lossy().into_owned());
+    }
+    match names.as_slice() {
+        [one] => Ok(one.clone()),
+        _ => Err(Error::File { path: folder.into(), why: format!("one entry was expected, found {names:?}") }),
+    }
+}

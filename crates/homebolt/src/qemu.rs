@@ -1,0 +1,321 @@
+//! A box in a virtual machine: QEMU with UEFI firmware, as `homebolt run` and the whole-system tests start it.
+//!
+//! ```text
+//!  Machine (what to plug together) ── command() ─► exec, for a person at a terminal
+//!                                  └─ start() ───► Running: console log, monitor, root shell for tests, power cut
+//! ```
+//! Nothing of it is reachable from outside this computer: ports are forwarded on 127.0.0.1 only.
+
+mod firmware;
+mod guest;
+mod monitor;
+mod running;
+
+use std::{
+    ffi::OsString,
+    io,
+    net::{Ipv4Addr, TcpListener},
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+pub use firmware::Firmware;
+pub use guest::{Guest, Output};
+pub use monitor::Monitor;
+pub use running::Running;
+
+/// The emulator of the only board that has one so far.
+pub const PROGRAM: &str = "qemu-system-x86_64";
+
+/// Why a virtual machine cannot be started or talked to.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("failed to {action} {}", path.display())]
+    Io { action: &'static str, path: PathBuf, source: io::Error },
+    #[error("{PROGRAM} is not installed: on Debian, apt install qemu-system-x86")]
+    NoEmulator,
+    #[error("no UEFI firmware for virtual machines is installed: on Debian, apt install ovmf")]
+    NoFirmware,
+    #[error("port {port} of this computer is taken: end what uses it, or choose another with {option}")]
+    PortTaken { port: u16, option: &'static str },
+    #[error("the virtual machine stopped by itself: {0}")]
+    Ended(String),
+    #[error("the virtual machine's monitor did not {action}: {reason}")]
+    Monitor { action: String, reason: String },
+    #[error("the virtual machine did not {0} in time")]
+    Late(&'static str),
+    #[error("no answer from the shell in the virtual machine to `{command}`: {reason}")]
+    Shell { command: String, reason: String },
+}
+
+impl Error {
+    /// For `map_err`; `action` completes 'failed to'.
+    pub fn io(action: &'static str, path: impl AsRef<Path>) -> impl FnOnce(io::Error) -> Self {
+        let path = path.as_ref().to_owned();
+        move |source| Self::Io { action, path, source }
+    }
+}
+
+/// Where the first serial line, the box's console, goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Console {
+    /// This terminal. Ctrl-A X and Ctrl-C both end the machine at once.
+    Terminal,
+    /// Kept in the file [`Running::console`] reads.
+    Log,
+}
+
+/// How far a written block is on the disk when the guest hears that it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cache {
+    /// As on a real disk: a flush reaches the host's disk.
+    Writeback,
+    /// Every write is on the host's disk: what a power cut leaves is what the guest was told.
+    Writethrough,
+    /// Fast, for machines whose disk is thrown away.
+    Unsafe,
+}
+
+impl Cache {
+    fn option(self) -> &'static str {
+        match self {
+            Self::Writeback => "writeback",
+            Self::Writethrough => "writethrough",
+            Self::Unsafe => "unsafe",
+        }
+    }
+}
+
+/// The parts of a virtual machine.
+#[derive(Debug, Clone)]
+pub struct Machine {
+    /// The disk, raw.
+    pub disk: PathBuf,
+    /// What the disk says its serial number is, at most 20 characters.
+    pub serial: String,
+    pub cache: Cache,
+    /// Writes go to a temporary file and are gone with the machine.
+    pub throw_away: bool,
+    /// Keeps the firmware's variables, the sockets and the console's log. Short: the paths of sockets are limited.
+    pub folder: PathBuf,
+    pub cores: u32,
+    /// MiB.
+    pub memory: u32,
+    /// Uses the processor's virtualisation instead of emulating a processor.
+    pub kvm: bool,
+    /// QEMU's word for the screen: `none`, `gtk`, ...
+    pub display: String,
+    pub console: Console,
+    /// Ports of 127.0.0.1, and to which port of the guest each leads.
+    pub forwards: Vec<(u16, u16)>,
+    /// A second network card whose frames come and go as datagrams of a Unix socket.
+    pub wire: Option<Wire>,
+    /// A root shell on the second serial line, for tests. Nothing in the image takes part in it.
+    pub shell: bool,
+    /// A watchdog that restarts the machine.
+    pub watchdog: bool,
+    /// What the clock shows at the start, for example `2026-11-21T12:00:00`; `None`: this computer's time.
+    pub clock: Option<String>,
+}
+
+/// Both ends of the second network card.
+#[derive(Debug, Clone)]
+pub struct Wire {
+    /// The machine's socket: frames sent to it reach the guest.
+    pub machine: PathBuf,
+    /// The other end's socket, opened before the start: frames of the guest arrive here.
+    pub peer: PathBuf,
+    /// Of the guest's card.
+    pub mac: String,
+}
+
+impl Machine {
+    /// Two cores and 1 GiB, emulated, with no screen and no network ports.
+    pub fn new(disk: impl Into<PathBuf>, folder: impl Into<PathBuf>) -> Self {
+        Self {
+            disk: disk.into(),
+            serial: "HOMEBOLT-VM".into(),
+            cache: Cache::Writeback,
+            throw_away: false,
+            folder: folder.into(),
+            cores: 2,
+            memory: 1024,
+            kvm: false,
+            display: "none".into(),
+            console: Console::Log,
+            forwards: Vec::new(),
+            wire: None,
+            shell: false,
+            watchdog: false,
+            clock: None,
+        }
+    }
+
+    pub(crate) fn file(&self, name: &str) -> PathBuf {
+        self.folder.join(name)
+    }
+
+    /// The command that starts the machine; makes the firmware's variables first when there are none.
+    pub fn command(&self) -> Result<Command, Error> {
+        std::fs::create_dir_all(&self.folder).map_err(Error::io("create", &self.folder))?;
+        let firmware = Firmware::find()?;
+        let variables = self.file("firmware.vars");
+        if !variables.exists() {
+            std::fs::copy(&firmware.variables, &variables).map_err(Error::io("copy", &firmware.variables))?;
+        }
+        let mut command = Command::new(PROGRAM);
+        // Where `snapshot=on` keeps what is thrown away.
+        command.env("TMPDIR", &self.folder).args(self.arguments(&firmware.code, &variables));
+        Ok(command)
+    }
+
+    /// Starts the machine with its console in a log.
+    pub fn start(&self) -> Result<Running, Error> {
+        Running::start(self)
+    }
+
+    fn arguments(&self, code: &Path, variables: &Path) -> Vec<OsString> {
+        let mut line = Line::default();
+        line.add("-nodefaults -no-user-config -name homebolt -vga std");
+        line.pair("-machine", if self.kvm { "q35,accel=kvm" } else { "q35" });
+        if !self.kvm {
+            line.add("-accel tcg,thread=multi");
+        }
+        line.pair("-cpu", if self.kvm { "host" } else { "max" });
+        line.pair("-smp", self.cores.to_string()).pair("-m", self.memory.to_string());
+        line.pair("-display", &self.display);
+        line.pair("-drive", format!("if=pflash,unit=0,format=raw,readonly=on,file={}", quoted(code)));
+        line.pair("-drive", format!("if=pflash,unit=1,format=raw,file={}", quoted(variables)));
+        let (cache, throw_away) = (self.cache.option(), if self.throw_away { "on" } else { "off" });
+        line.pair(
+            "-drive",
+            format!(
+                "if=none,id=disk,format=raw,discard=unmap,detect-zeroes=unmap,cache={cache},snapshot={throw_away},file={}",
+                quoted(&self.disk)
+            ),
+        );
+        line.pair("-device", format!("virtio-blk-pci,drive=disk,bootindex=0,serial={}", self.serial));
+        let mut user = "user,id=house".to_owned();
+        for (host, guest) in &self.forwards {
+            user += &format!(",hostfwd=tcp:127.0.0.1:{host}-:{guest}");
+        }
+        line.pair("-netdev", user).add("-device virtio-net-pci,netdev=house,mac=52:54:00:68:62:01");
+        if let Some(wire) = &self.wire {
+            let (local, remote) = (quoted(&wire.machine), quoted(&wire.peer));
+            line.pair(
+                "-netdev",
+                format!("dgram,id=wire,local.type=unix,local.path={local},remote.type=unix,remote.path={remote}"),
+            );
+            line.pair("-device", format!("virtio-net-pci,netdev=wire,mac={}", wire.mac));
+        }
+        line.add("-device virtio-rng-pci");
+        match self.console {
+            Console::Terminal => {
+                line.add("-chardev stdio,id=console,mux=on,signal=on -mon chardev=console,mode=readline");
+            }
+            Console::Log => {
+                let (socket, log) = (quoted(&self.file("console")), quoted(&self.file("console.log")));
+                line.pair(
+                    "-chardev",
+                    format!("socket,id=console,path={socket},server=on,wait=off,logfile={log},logappend=on"),
+                );
+            }
+        }
+        line.add("-device isa-serial,chardev=console");
+        line.pair("-qmp", format!("unix:{},server=on,wait=off", quoted(&self.file("monitor"))));
+        if self.shell {
+            let socket = quoted(&self.file("shell"));
+            line.pair("-chardev", format!("socket,id=shell,path={socket},server=on,wait=off"));
+            line.add("-device isa-serial,chardev=shell");
+            for credential in guest::credentials() {
+                line.pair("-smbios", format!("type=11,value={credential}"));
+            }
+        }
+        if self.watchdog {
+            line.add("-device i6300esb -action watchdog=reset");
+        }
+        line.pair("-rtc", format!("base={}", self.clock.as_deref().unwrap_or("utc")));
+        line.0
+    }
+}
+
+/// Arguments in order.
+#[derive(Default)]
+struct Line(Vec<OsString>);
+
+impl Line {
+    fn add(&mut self, words: &str) -> &mut Self {
+        self.0.extend(words.split(' ').map(OsString::from));
+        self
+    }
+
+    fn pair(&mut self, option: &str, value: impl AsRef<str>) -> &mut Self {
+        self.0.extend([option.into(), value.as_ref().into()]);
+        self
+    }
+}
+
+/// A path inside an option: commas are doubled there.
+fn quoted(path: &Path) -> String {
+    path.to_string_lossy().replace(',', ",,")
+}
+
+/// Whether the processor's virtualisation can be used by this user.
+pub fn kvm_usable() -> bool {
+    std::fs::OpenOptions::new().read(true).write(true).open("/dev/kvm").is_ok()
+}
+
+/// Fails when something listens on the port; `option` is how to choose another.
+pub fn port_is_free(port: u16, option: &'static str) -> Result<(), Error> {
+    match TcpListener::bind((Ipv4Addr::LOCALHOST, port)) {
+        Ok(_) => Ok(()),
+        Err(_) => Err(Error::PortTaken { port, option }),
+    }
+}
+
+/// A port of 127.0.0.1 that was free a moment ago.
+pub fn free_port() -> io::Result<u16> {
+    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(machine: &Machine) -> String {
+        let words = machine.arguments(Path::new("/f/code.fd"), Path::new("/f/vars,1.fd"));
+        words.iter().map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ")
+    }
+
+    #[test]
+    fn ports_are_forwarded_on_loopback_only() {
+        let mut machine = Machine::new("/d/disk.img", "/tmp/x");
+        machine.forwards = vec![(8443, 8443), (8080, 80)];
+        let text = text(&machine);
+        assert!(text.contains("hostfwd=tcp:127.0.0.1:8443-:8443,hostfwd=tcp:127.0.0.1:8080-:80"), "{text}");
+        assert_eq!(text.matches("hostfwd").count(), text.matches("tcp:127.0.0.1:").count());
+    }
+
+    #[test]
+    fn a_comma_in_a_path_does_not_end_the_option() {
+        let machine = Machine::new("/d/a,b.img", "/tmp/x");
+        let text = text(&machine);
+        assert!(text.contains("file=/d/a,,b.img") && text.contains("file=/f/vars,,1.fd"), "{text}");
+    }
+
+    #[test]
+    fn the_root_shell_is_there_only_when_asked_for() {
+        let mut machine = Machine::new("/d/disk.img", "/tmp/x");
+        assert!(!text(&machine).contains("smbios"));
+        machine.shell = true;
+        assert!(text(&machine).contains("-smbios type=11,value=io.systemd.credential.binary:systemd.extra-unit."));
+    }
+
+    #[test]
+    fn a_taken_port_is_named_with_the_way_out() {
+        let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let port = taken.local_addr().unwrap().port();
+        let error = port_is_free(port, "--https-port").unwrap_err().to_string();
+        assert!(error.contains(&port.to_string()) && error.contains("--https-port"), "{error}");
+    }
+}

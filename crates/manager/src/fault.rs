@@ -1,0 +1,228 @@
+//! When the data partition cannot be used: what was found, what may be asked of the box, what came of it.
+//!
+//! The manager has no rights on disks. It leaves a file in `<run>/manager/request/`; a unit sees it and a small root
+//! program acts and leaves `<run>/request-result.json`.
+
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+use twin::{Data, DataState};
+
+use crate::{
+    atomic,
+    error::{Error, now},
+};
+
+/// Why there is no usable state, and what the disk is called.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Fault {
+    pub(crate) kind: FaultKind,
+    /// A sentence: what was found.
+    pub(crate) detail: String,
+    /// What is typed before anything is erased; empty where the disk has none.
+    pub(crate) serial: String,
+    pub(crate) model: String,
+    /// The manager's own file that is damaged; the box can do without it.
+    pub(crate) aside: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum FaultKind {
+    Missing,
+    Foreign,
+    Damaged,
+    /// The partition is fine, the manager's own files in it are not.
+    State,
+}
+
+/// What the owner may ask for. All but [`Request::SetAside`] is the root program's work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Request {
+    Reboot,
+    DataRetry,
+    DataRepair,
+    DataFormat,
+    /// Rename the manager's damaged file and begin without it.
+    SetAside,
+}
+
+/// What the root program answered.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub(crate) struct Outcome {
+    pub(crate) name: String,
+    pub(crate) ok: bool,
+    pub(crate) message: String,
+    /// Seconds since 1970.
+    pub(crate) at: u64,
+    /// False while the work goes on.
+    pub(crate) done: bool,
+}
+
+impl Fault {
+    /// The fault that the initrd reported, if any.
+    pub(crate) fn of_data(data: &Data) -> Option<Self> {
+        let kind = match data.state {
+            DataState::Ok => return None,
+            DataState::Missing => FaultKind::Missing,
+            DataState::Foreign => FaultKind::Foreign,
+            DataState::Damaged => FaultKind::Damaged,
+        };
+        let (detail, serial, model) = (data.detail.clone(), data.serial.clone(), data.model.clone());
+        Some(Self { kind, detail, serial, model, aside: None })
+    }
+
+    /// The manager's own files cannot be used.
+    pub(crate) fn of_state(error: &Error) -> Self {
+        // Not so for a database that is newer than this program: the newer system reads it.
+        let aside = match error {
+            Error::Store(store::Error::Damaged { path, .. } | store::Error::Foreign { path })
+            | Error::KeyFile { path, .. } => Some(path.clone()),
+            _ => None,
+        };
+        let detail = error.to_string();
+        Self { kind: FaultKind::State, detail, serial: String::new(), model: String::new(), aside }
+    }
+
+    /// In a few words, for a heading and the console.
+    pub(crate) fn title(&self) -> &'static str {
+        match self.kind {
+            FaultKind::Missing => "The data partition is missing",
+            FaultKind::Foreign => "The data partition holds something else",
+            FaultKind::Damaged => "The data partition is damaged",
+            FaultKind::State => "The manager's files cannot be used",
+        }
+    }
+
+    /// Whether `request` makes sense here.
+    pub(crate) fn offers(&self, request: Request) -> bool {
+        match request {
+            Request::Reboot => true,
+            Request::DataRetry => self.kind != FaultKind::State,
+            Request::DataRepair => self.kind == FaultKind::Damaged,
+            // With the partition in order, erasing the wallet's data is no cure for the manager's trouble.
+            Request::DataFormat => self.kind != FaultKind::State,
+            Request::SetAside => self.aside.is_some(),
+        }
+    }
+
+    /// What must be typed before everything on the data partition is erased.
+    pub(crate) fn erase_word(&self) -> &str {
+        if self.serial.is_empty() { "ERASE" } else { &self.serial }
+    }
+}
+
+impl Request {
+    pub(crate) const ALL: [Self; 5] =
+        [Self::DataRetry, Self::DataRepair, Self::SetAside, Self::DataFormat, Self::Reboot];
+
+    /// Name of the request's file.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Reboot => "reboot",
+            Self::DataRetry => "data-retry",
+            Self::DataRepair => "data-repair",
+            Self::DataFormat => "data-format",
+            Self::SetAside => "set-aside",
+        }
+    }
+
+    pub(crate) fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|request| request.name() == name)
+    }
+}
+
+/// Asks the root program for `request`. `confirm` is what the owner typed, empty where nothing is asked for: the root
+/// program compares it itself, as it does not trust this one.
+pub(crate) fn ask(run_dir: &Path, request: Request, confirm: &str) -> Result<(), Error> {
+    let manager = run_dir.join("manager");
+    // Every file in the request folder is a request, so the temporary one lies beside it.
+    let temporary = manager.join(format!(".{}.new", request.name()));
+    atomic::write_through(&temporary, &manager.join("request").join(request.name()), confirm.trim().as_bytes(), 0o640)
+}
+
+/// Renames the manager's damaged `file`, with the log that belongs to it if it is a database. Nothing is deleted: what
+/// was in it may still be of use to somebody who knows how.
+pub(crate) fn set_aside(file: &Path) -> Result<(), Error> {
+    let at = now();
+    for suffix in ["-wal", ""] {
+        let mut from = file.as_os_str().to_owned();
+        from.push(suffix);
+        let mut to = from.clone();
+        to.push(format!(".aside-{at}"));
+        match std::fs::rename(&from, to) {
+            Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
+                return Err(Error::file("set aside", from)(source));
+            }
+            _ => {}
+        }
+    }
+    atomic::sync_folder(file)
+}
+
+/// The answer to the last request, if there is one.
+pub(crate) fn outcome(run_dir: &Path) -> Option<Outcome> {
+    let path: PathBuf = run_dir.join("request-result.json");
+    let bytes = std::fs::read(&path).ok()?;
+    serde_json::from_slice(&bytes)
+        .inspect_err(|error| tracing::warn!(%error, path = %path.display(), "the answer to a request cannot be read"))
+        .ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_is_one_whole_file_under_its_name() {
+        let run = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(run.path().join("manager/request")).unwrap();
+        ask(run.path(), Request::DataFormat, " S1 ").unwrap();
+        let content = std::fs::read_to_string(run.path().join("manager/request/data-format")).unwrap();
+        assert_eq!(content, "S1", "the root program expects the serial number and nothing else");
+        let names: Vec<_> = std::fs::read_dir(run.path().join("manager/request"))
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        assert_eq!(names, ["data-format"]);
+    }
+
+    #[test]
+    fn the_answer_is_read_and_a_broken_one_is_none() {
+        let run = tempfile::tempdir().unwrap();
+        assert_eq!(outcome(run.path()), None);
+        let path = run.path().join("request-result.json");
+        std::fs::write(&path, r#"{"name":"data-retry","ok":false,"message":"no","at":7,"done":true}"#).unwrap();
+        assert_eq!(outcome(run.path()).unwrap().message, "no");
+        std::fs::write(&path, "{").unwrap();
+        assert_eq!(outcome(run.path()), None);
+    }
+
+    #[test]
+    fn the_manager_s_own_trouble_never_offers_to_erase_the_wallet() {
+        let fault = Fault::of_state(&Error::NoSocket);
+        assert!(!fault.offers(Request::DataFormat));
+        assert!(fault.offers(Request::Reboot));
+        assert!(!fault.offers(Request::SetAside), "there is no damaged file");
+    }
+
+    #[test]
+    fn a_damaged_database_is_set_aside_with_its_log_and_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("manager.db");
+        for name in ["manager.db", "manager.db-wal", "claimed"] {
+            std::fs::write(folder.path().join(name), name).unwrap();
+        }
+        let error = Error::Store(store::Error::Damaged { path: path.clone(), detail: String::new() });
+        let fault = Fault::of_state(&error);
+        assert!(fault.offers(Request::SetAside));
+        set_aside(fault.aside.as_deref().unwrap()).unwrap();
+        let mut names: Vec<_> = std::fs::read_dir(folder.path())
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        assert_eq!(names.len(), 3);
+        assert_eq!(names[0], "claimed");
+        assert!(names[1].starts_with("manager.db-wal.aside-") && names[2].starts_with("manager.db.aside-"));
+    }
+}

@@ -1,0 +1,68 @@
+//! What a visitor calls the box: the `Host` header, checked.
+
+use std::net::IpAddr;
+
+use axum::http::{HeaderMap, header, uri::Authority};
+
+/// Where HTTPS of this box is for who came by plain HTTP with these headers: `https://<host>[:port]`.
+///
+/// A `Host` that is none of the box's names and addresses is not repeated: the answer could be kept by a cache and lead
+/// others astray. A port other than 80 means that ports are forwarded (8080 to 80 as a rule), and then 443 is not ours.
+pub(crate) fn address_for(headers: &HeaderMap, network: &twin::Network) -> String {
+    let said = headers.get(header::HOST).and_then(|host| host.to_str().ok()?.parse::<Authority>().ok());
+    let Some(said) = said.filter(|said| is_ours(said.host(), network)) else {
+        return "https://homelab.local".to_owned();
+    };
+    match said.port_u16() {
+        None | Some(80 | 443) => format!("https://{}", said.host()),
+        Some(_) => format!("https://{}:8443", said.host()),
+    }
+}
+
+fn is_ours(host: &str, network: &twin::Network) -> bool {
+    if let Ok(address) = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>() {
+        let address = address.to_canonical();
+        return address.is_loopback()
+            || network.interfaces.iter().any(|interface| interface.addresses.contains(&address));
+    }
+    let host = host.trim_end_matches('.');
+    let own = &network.host_name;
+    let named = |name: &str| host.eq_ignore_ascii_case(name);
+    named("homelab.local") || named("localhost") || (!own.is_empty() && (named(own) || named(&format!("{own}.local"))))
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::HeaderValue;
+
+    use super::*;
+
+    #[test]
+    fn only_the_box_s_own_names_are_repeated() {
+        let interface = twin::Interface {
+            name: "eth0".into(),
+            addresses: vec!["192.168.1.7".parse().unwrap(), "fd00::7".parse().unwrap()],
+            ..Default::default()
+        };
+        let network = twin::Network { host_name: "attic".into(), interfaces: vec![interface] };
+        for (host, expected) in [
+            ("homelab.local", "https://homelab.local"),
+            ("Attic.local", "https://Attic.local"),
+            ("192.168.1.7", "https://192.168.1.7"),
+            ("192.168.1.7:80", "https://192.168.1.7"),
+            ("[fd00::7]", "https://[fd00::7]"),
+            ("127.0.0.1:8080", "https://127.0.0.1:8443"),
+            ("192.168.1.8", "https://homelab.local"),
+            ("evil.example", "https://homelab.local"),
+            ("homelab.local.evil.example", "https://homelab.local"),
+            ("homelab.local@evil.example", "https://homelab.local"),
+            ("", "https://homelab.local"),
+            ("homelab.local\" onload=\"", "https://homelab.local"),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::HOST, HeaderValue::from_str(host).unwrap());
+            assert_eq!(address_for(&headers, &network), expected, "{host}");
+        }
+        assert_eq!(address_for(&HeaderMap::new(), &network), "https://homelab.local");
+    }
+}

@@ -1,0 +1,116 @@
+//! The pages: server-rendered, small, the same frame for all.
+
+pub(crate) mod audit;
+pub(crate) mod claim;
+pub(crate) mod health;
+pub(crate) mod home;
+pub(crate) mod password;
+pub(crate) mod recovery;
+pub(crate) mod restart;
+pub(crate) mod settings;
+pub(crate) mod sign_in;
+pub(crate) mod trust;
+pub(crate) mod words;
+
+use maud::{DOCTYPE, Markup, PreEscaped, html};
+
+use crate::{
+    http::assets::{LOGO, SCRIPT, STYLE},
+    session::Current,
+};
+
+/// Which entry of the navigation is the page one is on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Place {
+    Home,
+    Audit,
+    Settings,
+}
+
+/// A page for who is not signed in: the wizard, the sign-in, errors.
+pub(crate) fn plain(title: &str, body: Markup) -> Markup {
+    let logo = html! { img src=(LOGO.path) alt="" width="32" height="32"; };
+    frame(title, linked(), brand(logo, "/"), html! { main.narrow { (body) } })
+}
+
+/// The same with the style inside and no script, for port 80, which serves no other files.
+pub(crate) fn plain_with_style(title: &str, body: Markup) -> Markup {
+    // The empty icon keeps browsers from asking for one.
+    let head = html! { style { (PreEscaped(STYLE.content)) } link rel="icon" href="data:,"; };
+    // The picture is our own file; in the page it needs no second request.
+    let logo = html! { span.logo aria-hidden="true" { (PreEscaped(LOGO.content)) } };
+    frame(title, head, brand(logo, "/"), html! { main.narrow { (body) } })
+}
+
+/// A page that asks for itself (or `to`) again after `seconds`.
+pub(crate) fn progress(title: &str, seconds: u32, to: &str, body: Markup) -> Markup {
+    let refresh = if to.is_empty() { seconds.to_string() } else { format!("{seconds};url={to}") };
+    let head = html! { (linked()) meta http-equiv="refresh" content=(refresh); };
+    let logo = html! { img src=(LOGO.path) alt="" width="32" height="32"; };
+    frame(title, head, brand(logo, "/"), html! { main.narrow { (body) } })
+}
+
+/// A page for the owner.
+pub(crate) fn owner(title: &str, session: &Current, place: Option<Place>, body: Markup) -> Markup {
+    let entry = |entry: Place, path: &str, name: &str| {
+        html! { li { a href=(path) aria-current=[(place == Some(entry)).then_some("page")] { (name) } } }
+    };
+    let logo = html! { img src=(LOGO.path) alt="" width="32" height="32"; };
+    let header = html! {
+        (brand(logo, "/home"))
+        nav aria-label="Main" {
+            ul {
+                (entry(Place::Home, "/home", "Home"))
+                (entry(Place::Audit, "/audit", "Audit log"))
+                (entry(Place::Settings, "/settings", "Settings"))
+            }
+        }
+        form method="post" action="/sign-out" {
+            (csrf(session))
+            button.quiet { "Sign out" }
+        }
+    };
+    frame(title, linked(), header, html! { main { (body) } })
+}
+
+/// The hidden field that every form of the owner carries.
+pub(crate) fn csrf(session: &Current) -> Markup {
+    html! { input type="hidden" name="csrf" value=(session.csrf); }
+}
+
+/// A message on a form, announced to screen readers and tied to its field by `id`.
+pub(crate) fn complaint(id: &str, text: Option<&str>) -> Markup {
+    html! { @if let Some(text) = text { p.complaint #(id) role="alert" { (text) } } }
+}
+
+fn linked() -> Markup {
+    html! {
+        link rel="stylesheet" href=(STYLE.path);
+        script src=(SCRIPT.path) defer {}
+        link rel="icon" type="image/svg+xml" href=(LOGO.path);
+    }
+}
+
+fn brand(logo: Markup, home: &str) -> Markup {
+    html! { a.brand href=(home) { (logo) span { "Homebolt" } } }
+}
+
+fn frame(title: &str, head: Markup, header: Markup, main: Markup) -> Markup {
+    html! {
+        (DOCTYPE)
+        html lang="en" {
+            head {
+                meta charset="utf-8";
+                meta name="viewport" content="width=device-width, initial-scale=1";
+                meta name="color-scheme" content="light dark";
+                title { (title) " \u{b7} Homebolt" }
+                (head)
+            }
+            body {
+                a.skip href="#main" { "Skip to the content" }
+                header { div.bar { (header) } }
+                div #main tabindex="-1" { (main) }
+            }
+        }
+    }
+}

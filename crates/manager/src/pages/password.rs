@@ -1,0 +1,98 @@
+//! Wizard: the owner's first password.
+
+use std::sync::Arc;
+
+use axum::{
+    extract::State,
+    http::{StatusCode, header},
+    response::{IntoResponse, Redirect, Response},
+};
+use maud::{Markup, html};
+use serde::Deserialize;
+
+use super::{claim::steps, complaint, csrf, plain};
+use crate::{
+    error::Error,
+    http::{extract::Form, fail::Fail, session_cookie},
+    password::{MINIMUM, check},
+    secret::Secret,
+    session::Current,
+    shared::House,
+};
+
+#[derive(Deserialize)]
+pub(crate) struct Chosen {
+    password: Secret<String>,
+    again: Secret<String>,
+}
+
+pub(crate) async fn get(session: Current) -> Markup {
+    page(&session, None)
+}
+
+pub(crate) async fn post(
+    State(house): State<Arc<House>>,
+    session: Current,
+    Form(chosen): Form<Chosen>,
+) -> Result<Response, Fail> {
+    if let Some(complaint) = weakness(&chosen.password, &chosen.again, &house.shared.host()) {
+        return Ok((StatusCode::UNPROCESSABLE_ENTITY, page(&session, Some(&complaint))).into_response());
+    }
+    match house.wizard.set_password(&house.sessions, chosen.password, session.address).await {
+        Ok(token) => Ok(([(header::SET_COOKIE, session_cookie(&token))], Redirect::to("/home")).into_response()),
+        // Somebody else with the code was faster.
+        Err(Error::Store(store::Error::Owned)) => Ok(Redirect::to("/sign-in").into_response()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Why the password cannot be taken, if so.
+pub(crate) fn weakness(password: &Secret<String>, again: &Secret<String>, host: &str) -> Option<String> {
+    if let Err(weakness) = check(password.expose(), host) {
+        return Some(weakness.to_string());
+    }
+    (password.expose() != again.expose()).then(|| "The two passwords are not the same.".to_owned())
+}
+
+fn page(session: &Current, refusal: Option<&str>) -> Markup {
+    let body = html! {
+        (steps(2))
+        h1 { "Choose your password" }
+        p.lead { "With it you sign in to this box from now on." }
+        form method="post" action="/password" {
+            (csrf(session))
+            (account())
+            (complaint("password-complaint", refusal))
+            (new_fields(refusal.is_some()))
+            button { "Set the password" }
+        }
+        p.aside {
+            "Nobody can tell you this password later. Keep it in a password manager, or on paper in a safe place."
+        }
+    };
+    plain("Password", body)
+}
+
+/// Password managers file a password under a name; the box has just one account.
+pub(crate) fn account() -> Markup {
+    html! { input.away type="text" name="username" value="owner" autocomplete="username" tabindex="-1" aria-hidden="true" readonly; }
+}
+
+pub(crate) fn new_fields(wrong: bool) -> Markup {
+    let field = |id: &str, label: &str| {
+        html! {
+            p.field {
+                label for=(id) { (label) }
+                input #(id) name=(id) type="password" required minlength=(MINIMUM) maxlength="512" data-secret
+                    autocomplete="new-password" aria-invalid=[wrong.then_some("true")]
+                    aria-describedby=(if wrong { "password-rule password-complaint" } else { "password-rule" });
+            }
+        }
+    };
+    html! {
+        (field("password", "New password"))
+        p.hint #password-rule { "At least " (MINIMUM) " characters. Four or five unrelated words are strong and easy to remember." }
+        (field("again", "The same again"))
+        p.check hidden { input #show-passwords type="checkbox"; label for="show-passwords" { "Show the passwords" } }
+    }
+}

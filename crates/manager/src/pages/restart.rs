@@ -1,0 +1,60 @@
+//! Restarting the box: asked for, confirmed, waited for.
+
+use std::sync::Arc;
+
+use axum::{extract::State, response::IntoResponse, response::Response};
+use maud::{Markup, html};
+use store::Audit;
+
+use super::{csrf, owner, progress};
+use crate::{
+    error::{Error, now},
+    fault::{self, Request},
+    http::fail::Fail,
+    session::Current,
+    shared::House,
+};
+
+/// Seconds after which a browser without scripts tries the start page.
+const WAIT: u32 = 90;
+
+pub(crate) async fn get(session: Current) -> Markup {
+    let body = html! {
+        h1 { "Restart the box?" }
+        p.lead { "Lightning stops and the pages are away for a minute or two. Everything is kept." }
+        form.row method="post" action="/restart" {
+            (csrf(&session))
+            button { "Restart now" }
+            a.button.second href="/home" { "Cancel" }
+        }
+    };
+    owner("Restart", &session, None, html! { div.narrow { (body) } })
+}
+
+pub(crate) async fn post(State(house): State<Arc<House>>, session: Current) -> Result<Response, Fail> {
+    let entry = Audit { at: now(), actor: session.actor(), action: "restart", detail: String::new() };
+    match house.store.audit(entry).await {
+        // A full disk is a good reason to restart.
+        Ok(()) | Err(store::Error::Full) => {}
+        Err(error) => return Err(error.into()),
+    }
+    ask(&house.shared.run_dir, Request::Reboot, "").await?;
+    Ok(waiting().into_response())
+}
+
+/// Writes the request off the event loop: it syncs a file.
+pub(crate) async fn ask(run_dir: &std::path::Path, request: Request, confirm: &str) -> Result<(), Error> {
+    let (run_dir, confirm) = (run_dir.to_owned(), confirm.to_owned());
+    let outcome = tokio::task::spawn_blocking(move || fault::ask(&run_dir, request, &confirm)).await;
+    outcome.map_err(|error| Error::System { action: "ask for help", source: std::io::Error::other(error) })?
+}
+
+pub(crate) fn waiting() -> Markup {
+    let body = html! {
+        h1 { "The box restarts" }
+        p.lead role="status" data-wait { "This page opens the start page by itself as soon as the box is back, in a minute or two." }
+        progress aria-label="Waiting for the box" {}
+        p.aside { "If nothing happens after five minutes, look at the screen of the box, or reload this page." }
+    };
+    progress("Restarting", WAIT, "/", body)
+}

@@ -1,0 +1,118 @@
+//! Settings: the password, and who is signed in.
+
+use std::sync::Arc;
+
+use axum::{
+    extract::State,
+    http::StatusCode,
+    response::{IntoResponse, Redirect, Response},
+};
+use maud::{Markup, html};
+use serde::Deserialize;
+use store::Audit;
+
+use super::{
+    Place, complaint, csrf, owner,
+    password::{account, new_fields, weakness},
+};
+use crate::{
+    error::now,
+    http::{extract::Form, fail::Fail},
+    password,
+    secret::Secret,
+    session::Current,
+    shared::House,
+};
+
+#[derive(Deserialize)]
+pub(crate) struct Change {
+    old: Secret<String>,
+    password: Secret<String>,
+    again: Secret<String>,
+}
+
+pub(crate) async fn get(State(house): State<Arc<House>>, session: Current) -> Markup {
+    page(&house, &session, None, None)
+}
+
+pub(crate) async fn change_password(
+    State(house): State<Arc<House>>,
+    session: Current,
+    Form(change): Form<Change>,
+) -> Result<Response, Fail> {
+    // A session left open on a shared computer must not be a way to guess the password.
+    house.limits.take(session.address).map_err(Fail::Wait)?;
+    let refuse =
+        |text: &str| Ok((StatusCode::UNPROCESSABLE_ENTITY, page(&house, &session, Some(text), None)).into_response());
+    let phc = house.store.owner_password().await?.unwrap_or_default();
+    if !password::verify(change.old, &phc).await? {
+        return refuse("The old password is not right.");
+    }
+    if let Some(complaint) = weakness(&change.password, &change.again, &house.shared.host()) {
+        return refuse(&complaint);
+    }
+    let phc = password::hash(change.password).await?;
+    let entry = Audit {
+        at: now(),
+        actor: session.actor(),
+        action: "password-changed",
+        detail: "All other sessions were ended.".into(),
+    };
+    house.store.change_password(phc, session.id, entry).await?;
+    house.sessions.drop_others(Some(session.id));
+    Ok(page(&house, &session, None, Some("The password is changed. All other sessions were ended.")).into_response())
+}
+
+pub(crate) async fn end_sessions(State(house): State<Arc<House>>, session: Current) -> Result<Redirect, Fail> {
+    let ended = house.sessions.drop_others(Some(session.id));
+    let detail = format!("{} ended.", ended.len());
+    let entry = Audit { at: now(), actor: session.actor(), action: "sessions-ended", detail };
+    house.store.end_sessions(ended, Some(entry)).await?;
+    Ok(Redirect::to("/settings"))
+}
+
+fn page(house: &House, session: &Current, refusal: Option<&str>, done: Option<&str>) -> Markup {
+    let others = house.sessions.count().saturating_sub(1);
+    let body = html! {
+        h1 { "Settings" }
+        @if let Some(done) = done { p.notice.good role="status" { (done) } }
+        div.cards {
+            section.card aria-labelledby="password-heading" {
+                h2 #password-heading { "Password" }
+                form method="post" action="/settings/password" {
+                    (csrf(session))
+                    (account())
+                    (complaint("password-complaint", refusal))
+                    p.field {
+                        label for="old" { "Old password" }
+                        input #old name="old" type="password" required autocomplete="current-password" maxlength="512" data-secret;
+                    }
+                    (new_fields(refusal.is_some()))
+                    button { "Change the password" }
+                }
+            }
+            section.card aria-labelledby="sessions-heading" {
+                h2 #sessions-heading { "Signed in" }
+                p {
+                    @match others {
+                        0 => "Nobody else is signed in.",
+                        1 => "There is one other session.",
+                        others => { "There are " (others) " other sessions." }
+                    }
+                    " A session ends by itself after 30 minutes without use."
+                }
+                form method="post" action="/settings/sessions" {
+                    (csrf(session))
+                    button.second disabled[others == 0] { "End all other sessions" }
+                }
+            }
+            section.card aria-labelledby="certificate-heading" {
+                h2 #certificate-heading { "Certificate" }
+                p { "The fingerprint of this box:" }
+                ol.words { @for word in house.shared.authority.words() { li { (word) } } }
+                p { a href="/trust" { "How to make browsers trust it" } }
+            }
+        }
+    };
+    owner("Settings", session, Some(Place::Settings), body)
+}

@@ -1,0 +1,278 @@
+//! Where machines are built: disks, ports, logs.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    thread,
+    time::{Duration, Instant},
+};
+
+use homebolt::{
+    image,
+    qemu::{self, Cache, Guest, Machine, Output, Running},
+    run,
+};
+use release::Manifest;
+
+use crate::{
+    Context,
+    http::Client,
+    report::{Outcome, ensure, fails, tail, until},
+    screen::Screen,
+    visitor,
+    wire::Tap,
+};
+
+/// So long a box may take from power on to its page, on a computer that has other things to do.
+pub(crate) const BOOT: Duration = Duration::from_secs(300);
+
+/// What disks say their serial number is.
+pub(crate) const SERIAL: &str = "HOMEBOLT-TEST-1";
+
+pub(crate) const GIB: u64 = 1 << 30;
+
+/// The image under test, and room for its disks.
+#[derive(Debug)]
+pub(crate) struct Lab {
+    pub(crate) image: PathBuf,
+    pub(crate) manifest: Manifest,
+    pub(crate) logs: PathBuf,
+    folder: tempfile::TempDir,
+    /// The same for all machines, so that a browser stays with its box over restarts.
+    https: u16,
+    http: u16,
+    owned: Option<PathBuf>,
+}
+
+impl Lab {
+    pub(crate) fn open(context: &Context) -> Outcome<Self> {
+        let out = context.root.join("out").join(&context.board);
+        let image = context.image.clone().map_or_else(|| run::find(&out), Ok)?;
+        let manifest = image::manifest(&image, None)?;
+        let (board, base) = (&manifest.release.board, &manifest.release.base);
+        ensure!(*board == context.board && *base == context.base, "the image is of board {board} and base {base}");
+        // Sparse disks, several GB in the end: not for a /tmp in memory.
+        let parent = context.root.join("out/test-disks");
+        fs::create_dir_all(&parent)?;
+        for left in fs::read_dir(&parent)?.flatten() {
+            fs::remove_dir_all(left.path())?;
+        }
+        let folder = tempfile::tempdir_in(&parent)?;
+        let (https, http) = (qemu::free_port()?, qemu::free_port()?);
+        Ok(Self { image, manifest, logs: context.logs.join("image"), folder, https, http, owned: None })
+    }
+
+    /// A new disk with the image on it.
+    pub(crate) fn disk(&self, name: &str, size: u64) -> Outcome<PathBuf> {
+        let disk = self.folder.path().join(format!("{name}.img"));
+        run::unpack(&self.image, &disk)?;
+        run::grow(&disk, size)?;
+        Ok(disk)
+    }
+
+    pub(crate) fn keep_owned(&mut self, disk: PathBuf) {
+        self.owned = Some(disk);
+    }
+
+    /// The disk that the part `boot` left, or one that is made for the parts that need it.
+    pub(crate) fn owned_disk(&mut self) -> Outcome<PathBuf> {
+        if let Some(disk) = &self.owned {
+            return Ok(disk.clone());
+        }
+        let disk = self.disk("owned", 8 * GIB)?;
+        let mut live = self.start(&disk, "owned", Options::default())?;
+        live.wait_for_page(BOOT)?;
+        let code = live.code()?;
+        let claim = visitor::claim(&live.client(), &code)?;
+        visitor::set_password(&live.client(), &claim)?;
+        live.wait_for_both_systems()?;
+        // A clean end would wait for LND, which lays out its header store for minutes and hears nothing meanwhile.
+        live.shell("sync")?;
+        live.cut_power();
+        self.owned = Some(disk.clone());
+        Ok(disk)
+    }
+
+    /// Starts a machine with that disk. `name` is that of its logs.
+    pub(crate) fn start(&self, disk: &Path, name: &str, options: Options) -> Outcome<Live> {
+        // Paths of sockets are short, whatever the checkout is called.
+        let folder = tempfile::Builder::new().prefix("homebolt-vm-").tempdir()?;
+        let mut machine = Machine::new(disk, folder.path());
+        machine.serial = SERIAL.into();
+        machine.throw_away = options.throw_away;
+        machine.cache = if options.throw_away { Cache::Unsafe } else { Cache::Writethrough };
+        machine.forwards = vec![(self.https, 8443), (self.http, 80)];
+        machine.shell = true;
+        let tap = options.wire.then(|| Tap::open(folder.path())).transpose()?;
+        machine.wire = tap.as_ref().map(|_| Tap::wire(folder.path()));
+        // The socket of a machine that just ended may hold the port for a moment.
+        until(Duration::from_secs(10), || Ok(qemu::port_is_free(self.https, "another run")?))?;
+        let running = machine.start()?;
+        let guest = running.guest()?;
+        let log = self.logs.join(format!("{name}-console.log"));
+        Ok(Live { running: Some(running), guest, tap, https: self.https, http: self.http, log, _folder: folder })
+    }
+}
+
+/// What is special about a machine.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Options {
+    pub(crate) throw_away: bool,
+    /// A second network card with us at the other end.
+    pub(crate) wire: bool,
+}
+
+/// A box that runs.
+#[derive(Debug)]
+pub(crate) struct Live {
+    running: Option<Running>,
+    guest: Guest,
+    pub(crate) tap: Option<Tap>,
+    https: u16,
+    http: u16,
+    log: PathBuf,
+    _folder: tempfile::TempDir,
+}
+
+impl Live {
+    pub(crate) fn client(&self) -> Client {
+        Client::tls(self.https)
+    }
+
+    pub(crate) fn plain(&self) -> Client {
+        Client::plain(self.http)
+    }
+
+    pub(crate) fn https(&self) -> u16 {
+        self.https
+    }
+
+    pub(crate) fn running(&mut self) -> Outcome<&mut Running> {
+        match &mut self.running {
+            Some(running) => Ok(running),
+            None => fails("the machine is off"),
+        }
+    }
+
+    /// Waits until HTTPS answers; gives the time since the power came.
+    pub(crate) fn wait_for_page(&mut self, limit: Duration) -> Outcome<Duration> {
+        let client = self.client().within(Duration::from_secs(4));
+        let end = Instant::now() + limit;
+        loop {
+            if client.get("/healthz").is_ok_and(|answer| answer.status == 200) {
+                return Ok(self.running()?.age());
+            }
+            self.running()?.check()?;
+            if Instant::now() > end {
+                return fails(format!(
+                    "no page after {} s; the console's end:\n{}",
+                    limit.as_secs(),
+                    tail(&self.console(), 15)
+                ));
+            }
+            thread::sleep(Duration::from_millis(200));
+        }
+    }
+
+    /// Runs a command as root in the box.
+    pub(crate) fn ask(&mut self, command: &str) -> Outcome<Output> {
+        Ok(self.guest.run(command, Duration::from_secs(120))?)
+    }
+
+    /// The same for commands that must succeed; gives what they print, without the last line's end.
+    pub(crate) fn shell(&mut self, command: &str) -> Outcome<String> {
+        let output = self.ask(command)?;
+        ensure!(output.code == 0, "`{command}` ends with {}: {}", output.code, output.text.trim_end());
+        Ok(output.text.trim_end().to_owned())
+    }
+
+    /// Waits until the shell answers.
+    pub(crate) fn wait_for_shell(&mut self, limit: Duration) -> Outcome {
+        Ok(self.guest.wait(limit)?)
+    }
+
+    /// Waits until no unit is being started any more.
+    pub(crate) fn settle(&mut self) -> Outcome<String> {
+        self.wait_for_shell(BOOT)?;
+        until(Duration::from_secs(420), || {
+            let state = self.ask("systemctl is-system-running")?.text.trim().to_owned();
+            if matches!(state.as_str(), "running" | "degraded") {
+                return Ok(state);
+            }
+            let jobs = self.ask("systemctl list-jobs --no-legend")?.text;
+            fails(format!("the box is still {state}; waiting for:\n{jobs}"))
+        })
+    }
+
+    /// Waits until the first start has copied the system to slot B.
+    pub(crate) fn wait_for_both_systems(&mut self) -> Outcome {
+        // Not for all units: LND's first start takes longer.
+        self.wait_for_shell(BOOT)?;
+        until(Duration::from_secs(420), || {
+            let env = self.shell("cat /efi/grub/grubenv | tr -d '#'")?;
+            ensure!(env.contains("B_OK=1") && !env.contains("FILL="), "slot B is not filled:\n{env}");
+            Ok(())
+        })
+    }
+
+    /// All that the serial console has shown since the power came.
+    pub(crate) fn console(&self) -> String {
+        self.running.as_ref().map(Running::console).unwrap_or_default()
+    }
+
+    /// The newest picture on the serial console.
+    pub(crate) fn screen(&self) -> Outcome<Screen> {
+        until(Duration::from_secs(30), || Screen::last(&self.console()))
+    }
+
+    /// The claim code on the serial console.
+    pub(crate) fn code(&self) -> Outcome<String> {
+        until(Duration::from_secs(30), || {
+            let screen = self.screen()?;
+            match screen.code() {
+                Some(code) => Ok(code.to_owned()),
+                None => fails(format!("the console shows no claim code:\n{}", screen.0)),
+            }
+        })
+    }
+
+    /// Pulls the plug.
+    pub(crate) fn cut_power(mut self) {
+        self.keep_log();
+        if let Some(running) = self.running.take() {
+            running.cut_power();
+        }
+    }
+
+    /// Shuts down as systemd does, and waits until the power is off.
+    pub(crate) fn switch_off(mut self) -> Outcome {
+        // The shell ends with the rest: its answer may not come any more.
+        let _ = self.guest.run("systemctl poweroff", Duration::from_secs(3));
+        let end = Instant::now() + Duration::from_secs(120);
+        while self.running()?.check().is_ok() {
+            ensure!(
+                Instant::now() < end,
+                "the box does not switch off; the console's end:\n{}",
+                tail(&self.console(), 15)
+            );
+            thread::sleep(Duration::from_millis(200));
+        }
+        Ok(())
+    }
+
+    fn keep_log(&self) {
+        // Several machines of one name go on in one log.
+        let old = fs::read_to_string(&self.log).unwrap_or_default();
+        if let Err(error) = fs::write(&self.log, format!("{old}\n===== power on =====\n{}", self.console())) {
+            eprintln!("homebolt-tests: {} could not be kept: {error}", self.log.display());
+        }
+    }
+}
+
+impl Drop for Live {
+    fn drop(&mut self) {
+        if self.running.is_some() {
+            self.keep_log();
+        }
+    }
+}
