@@ -41,7 +41,8 @@ pub(crate) fn run(report: &mut Report, lab: &Lab, disk: &Path) {
         live.wait_for_shell(BOOT)?;
         let report = live.shell("cat /run/homebolt/boot.json")?;
         ensure!(report.contains("\"state\":\"ok\""), "the initrd says {report}");
-        Ok(())
+        // LND has just been started for the first time.
+        live.switch_off()
     });
     report.test("a damaged data partition: the box says so, and the repair brings the owner's data back", || {
         let data = partition(disk, "data")?;

@@ -26,6 +26,10 @@ use crate::{
 /// So long a box may take from power on to its page, on a computer that has other things to do.
 pub(crate) const BOOT: Duration = Duration::from_secs(300);
 
+/// So long it may take to switch itself off. LND on its very first start lays out its header store (65,536 tables within
+/// a table: 5 s of a real processor, minutes of an emulated one) and hears no stop before that is done; nobody kills it.
+const STOP: Duration = Duration::from_secs(600);
+
 /// What disks say their serial number is.
 pub(crate) const SERIAL: &str = "HOMEBOLT-TEST-1";
 
@@ -86,7 +90,7 @@ impl Lab {
         let claim = visitor::claim(&live.client(), &code)?;
         visitor::set_password(&live.client(), &claim)?;
         live.wait_for_both_systems()?;
-        // A clean end would wait for LND, which lays out its header store for minutes and hears nothing meanwhile.
+        // A clean end would wait minutes for LND, see `STOP`; the part `data` has one.
         live.shell("sync")?;
         live.cut_power();
         self.owned = Some(disk.clone());
@@ -248,7 +252,7 @@ impl Live {
     pub(crate) fn switch_off(mut self) -> Outcome {
         // The shell ends with the rest: its answer may not come any more.
         let _ = self.guest.run("systemctl poweroff", Duration::from_secs(3));
-        let end = Instant::now() + Duration::from_secs(120);
+        let end = Instant::now() + STOP;
         while self.running()?.check().is_ok() {
             ensure!(
                 Instant::now() < end,
