@@ -46,8 +46,14 @@ pub const MARKER: &str = "system/format.json";
 pub const MKFS: [&str; 9] = ["-q", "-F", "-b", "4096", "-i", "16384", "-E", "resize=4294967295", "-L"];
 
 /// Folders below the root with owner, group and mode. LND's may be entered by the manager's group: its certificate lies in it.
-const FOLDERS: [(&str, u32, u32, u32); 4] =
-    [("system", 0, 0, 0o755), ("homebolt", 800, 800, 0o700), ("lnd", 801, 800, 0o750), ("rauc", 0, 0, 0o700)];
+/// What the manager writes for LND lies in a folder that LND's group may enter.
+const FOLDERS: [(&str, u32, u32, u32); 5] = [
+    ("system", 0, 0, 0o755),
+    ("homebolt", 800, 800, 0o700),
+    ("config", 800, 800, 0o750),
+    ("lnd", 801, 800, 0o750),
+    ("rauc", 0, 0, 0o700),
+];
 
 /// The form of the data partition that this program knows.
 const FORMAT: u32 = 1;

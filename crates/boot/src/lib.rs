@@ -20,6 +20,7 @@ pub mod program;
 pub mod repair;
 pub mod request;
 pub mod root;
+pub mod seal;
 pub mod slotcfg;
 pub mod slots;
 pub mod state;

@@ -2,7 +2,7 @@
 
 use std::{
     ffi::OsStr,
-    io::{self, Read},
+    io::{self, Read, Write},
     process::{Command, Stdio},
 };
 
@@ -33,12 +33,22 @@ impl Outcome {
 
 /// Runs the program at this absolute path to its end.
 pub fn run<S: AsRef<OsStr>>(program: &str, arguments: &[S]) -> Result<Outcome, Error> {
-    execute(program, arguments).map_err(|source| Error::Start { program: program.to_owned(), source })
+    fed(program, arguments, b"")
+}
+
+/// The same, with `input` (at most a few kB: a pipe's worth) to read for the program.
+pub fn fed<S: AsRef<OsStr>>(program: &str, arguments: &[S], input: &[u8]) -> Result<Outcome, Error> {
+    execute(program, arguments, input).map_err(|source| Error::Start { program: program.to_owned(), source })
 }
 
 /// Runs the program and takes every exit code but 0 for a failure. Returns what it said.
 pub fn must<S: AsRef<OsStr>>(program: &str, arguments: &[S]) -> Result<String, Error> {
-    let outcome = run(program, arguments)?;
+    must_fed(program, arguments, b"")
+}
+
+/// The same, with `input` to read for the program.
+pub fn must_fed<S: AsRef<OsStr>>(program: &str, arguments: &[S], input: &[u8]) -> Result<String, Error> {
+    let outcome = fed(program, arguments, input)?;
     if outcome.code == Some(0) {
         return Ok(outcome.output);
     }
@@ -46,15 +56,20 @@ pub fn must<S: AsRef<OsStr>>(program: &str, arguments: &[S]) -> Result<String, E
     Err(Error::Program { program: program.to_owned(), code, output: outcome.summary() })
 }
 
-fn execute<S: AsRef<OsStr>>(program: &str, arguments: &[S]) -> io::Result<Outcome> {
+fn execute<S: AsRef<OsStr>>(program: &str, arguments: &[S], input: &[u8]) -> io::Result<Outcome> {
     let (mut reader, writer) = io::pipe()?;
     let mut command = Command::new(program);
-    command.args(arguments).stdin(Stdio::null()).stdout(writer.try_clone()?).stderr(writer);
+    let stdin = if input.is_empty() { Stdio::null() } else { Stdio::piped() };
+    command.args(arguments).stdin(stdin).stdout(writer.try_clone()?).stderr(writer);
     // The kernel starts the first process without a path; the programs called may call others.
     command.env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").env("LC_ALL", "C");
     let mut child = command.spawn()?;
     // Else our own copy of the writing end keeps the pipe open for ever.
     drop(command);
+    if let Some(mut stdin) = child.stdin.take() {
+        // A program that ends without reading says why by its exit code.
+        let _ = stdin.write_all(input);
+    }
     let mut output = Vec::new();
     let mut chunk = [0; 8192];
     loop {
@@ -80,6 +95,12 @@ mod tests {
         let outcome = run("/bin/sh", &["-c", "echo one; echo two >&2; exit 3"]).unwrap();
         assert_eq!(outcome, Outcome { code: Some(3), output: "one\ntwo\n".into() });
         assert_eq!(outcome.summary(), "one; two");
+    }
+
+    #[test]
+    fn a_program_reads_what_it_is_fed() {
+        assert_eq!(must_fed("/bin/cat", &["-"], b"secret").unwrap(), "secret");
+        assert_eq!(fed("/bin/true", &[] as &[&str], b"unread").unwrap().code, Some(0));
     }
 
     #[test]

@@ -23,7 +23,7 @@ use twin::{Data, DataState};
 use crate::{
     console::note,
     error::{At, Error},
-    files, program, repair,
+    files, program, repair, seal,
     state::{self, Boot},
 };
 
@@ -43,6 +43,29 @@ pub enum Request {
     DataRetry,
     DataRepair,
     DataFormat,
+    /// Start LND, or start it again, with the configuration the manager has written.
+    LndRestart,
+    /// Seal the wallet's password, which is the content, as a credential of LND's unit.
+    WalletSeal,
+    /// Start a unit again; the content is its name.
+    UnitRestart,
+}
+
+/// Units the owner may restart. Not among them: what would end the manager's own request, or the box.
+const RESTARTABLE: [&str; 6] = [
+    "avahi-daemon.service",
+    "homebolt-manager.service",
+    "nftables.service",
+    "rauc.service",
+    "systemd-networkd.service",
+    "systemd-timesyncd.service",
+];
+
+/// What follows a request that was carried out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Then {
+    Reboot,
+    GoOn,
 }
 
 impl Request {
@@ -52,6 +75,9 @@ impl Request {
             "data-retry" => Some(Self::DataRetry),
             "data-repair" => Some(Self::DataRepair),
             "data-format" => Some(Self::DataFormat),
+            "lnd-restart" => Some(Self::LndRestart),
+            "wallet-seal" => Some(Self::WalletSeal),
+            "unit-restart" => Some(Self::UnitRestart),
             _ => None,
         }
     }
@@ -62,6 +88,9 @@ impl Request {
             Self::DataRetry => "data-retry",
             Self::DataRepair => "data-repair",
             Self::DataFormat => "data-format",
+            Self::LndRestart => "lnd-restart",
+            Self::WalletSeal => "wallet-seal",
+            Self::UnitRestart => "unit-restart",
         }
     }
 }
@@ -75,12 +104,18 @@ struct Answer<'a> {
     message: &'a str,
     at: u64,
     done: bool,
+    /// Another one in each answer: who waits for his own can tell two equal ones apart.
+    number: u64,
 }
 
 /// Whether the request may be carried out; the error is a sentence for the owner. `content` is what stands in the file.
 pub fn allow(request: Request, content: &str, data: &Data) -> Result<(), String> {
     match (request, data.state) {
         (Request::Reboot, _) => Ok(()),
+        (Request::LndRestart | Request::WalletSeal, DataState::Ok) => Ok(()),
+        (Request::LndRestart | Request::WalletSeal, _) => Err("Without its data partition no wallet is touched.".into()),
+        (Request::UnitRestart, _) if RESTARTABLE.contains(&content.trim()) => Ok(()),
+        (Request::UnitRestart, _) => Err("This is no service that can be restarted from here.".into()),
         (_, DataState::Ok) => {
             Err("The data partition is in use and sound: there is nothing to repair or to set up.".into())
         }
@@ -104,15 +139,17 @@ pub fn allow(request: Request, content: &str, data: &Data) -> Result<(), String>
 pub fn run() -> Result<(), Error> {
     let boot = Boot::read()?;
     for (request, content) in take(Path::new(state::FOLDER))? {
-        let result = match content.and_then(|content| allow(request, &content, &boot.data)) {
-            Ok(()) => {
+        let allowed = content.and_then(|content| allow(request, &content, &boot.data).map(|()| content));
+        let result = match allowed {
+            Ok(content) => {
                 answer(request, true, "It has begun.", false)?;
-                act(request, &boot)
+                act(request, &content, &boot)
             }
             Err(sentence) => Err(Error::Refused(sentence)),
         };
         match result {
-            Ok(message) => {
+            Ok((message, Then::GoOn)) => answer(request, true, &message, true)?,
+            Ok((message, Then::Reboot)) => {
                 answer(request, true, &message, true)?;
                 program::must("/usr/bin/systemctl", &["--no-block", "reboot"])?;
                 // The machine goes down: what else was asked for is asked for again if it still matters.
@@ -124,18 +161,33 @@ pub fn run() -> Result<(), Error> {
     Ok(())
 }
 
-/// Does what was asked for up to the restart, which follows each of them. Returns what to say.
-fn act(request: Request, boot: &Boot) -> Result<String, Error> {
+/// Does what was asked for, up to the restart that follows some of them. Returns what to say.
+fn act(request: Request, content: &str, boot: &Boot) -> Result<(String, Then), Error> {
     match request {
-        Request::Reboot | Request::DataRetry => Ok("The box restarts.".into()),
-        Request::DataRepair => repair::repair(boot),
-        Request::DataFormat => repair::format(boot),
+        Request::Reboot | Request::DataRetry => Ok(("The box restarts.".into(), Then::Reboot)),
+        Request::DataRepair => Ok((repair::repair(boot)?, Then::Reboot)),
+        Request::DataFormat => Ok((repair::format(boot)?, Then::Reboot)),
+        Request::LndRestart => restart("lnd.service"),
+        Request::UnitRestart => restart(content.trim()),
+        Request::WalletSeal => Ok((seal::wallet_password(content)?, Then::GoOn)),
     }
+}
+
+/// Does not wait: LND takes the time it needs to stop, and the page follows the unit anyway.
+fn restart(unit: &str) -> Result<(String, Then), Error> {
+    program::must("/usr/bin/systemctl", &["--no-block", "restart", unit])?;
+    Ok((format!("{unit} is being restarted."), Then::GoOn))
 }
 
 fn answer(request: Request, ok: bool, message: &str, done: bool) -> Result<(), Error> {
     note(&format!("request {}: {message}", request.name()));
-    files::write_json(Path::new(RESULT), &Answer { name: request.name(), ok, message, at: files::now(), done })
+    files::write_json(Path::new(RESULT), &Answer { name: request.name(), ok, message, at: files::now(), done, number: clock() })
+}
+
+/// Nanoseconds since the start of the machine: never the same twice.
+fn clock() -> u64 {
+    let time = nix::time::clock_gettime(nix::time::ClockId::CLOCK_MONOTONIC).map(std::time::Duration::from);
+    time.map_or(0, |time| u64::try_from(time.as_nanos()).unwrap_or_default())
 }
 
 /// One request and what stands in its file, or why that is not to be used.

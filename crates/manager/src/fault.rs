@@ -1,16 +1,13 @@
-//! When the data partition cannot be used: what was found, what may be asked of the box, what came of it.
-//!
-//! The manager has no rights on disks. It leaves a file in `<run>/manager/request/`; a unit sees it and a small root
-//! program acts and leaves `<run>/request-result.json`.
+//! When the data partition cannot be used: what was found, and what may be asked of the box.
 
 use std::path::{Path, PathBuf};
 
-use serde::Deserialize;
 use twin::{Data, DataState};
 
 use crate::{
     atomic,
     error::{Error, now},
+    request::Request,
 };
 
 /// Why there is no usable state, and what the disk is called.
@@ -33,29 +30,6 @@ pub(crate) enum FaultKind {
     Damaged,
     /// The partition is fine, the manager's own files in it are not.
     State,
-}
-
-/// What the owner may ask for. All but [`Request::SetAside`] is the root program's work.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Request {
-    Reboot,
-    DataRetry,
-    DataRepair,
-    DataFormat,
-    /// Rename the manager's damaged file and begin without it.
-    SetAside,
-}
-
-/// What the root program answered.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-pub(crate) struct Outcome {
-    pub(crate) name: String,
-    pub(crate) ok: bool,
-    pub(crate) message: String,
-    /// Seconds since 1970.
-    pub(crate) at: u64,
-    /// False while the work goes on.
-    pub(crate) done: bool,
 }
 
 impl Fault {
@@ -111,35 +85,6 @@ impl Fault {
     }
 }
 
-impl Request {
-    pub(crate) const ALL: [Self; 5] =
-        [Self::DataRetry, Self::DataRepair, Self::SetAside, Self::DataFormat, Self::Reboot];
-
-    /// Name of the request's file.
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::Reboot => "reboot",
-            Self::DataRetry => "data-retry",
-            Self::DataRepair => "data-repair",
-            Self::DataFormat => "data-format",
-            Self::SetAside => "set-aside",
-        }
-    }
-
-    pub(crate) fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|request| request.name() == name)
-    }
-}
-
-/// Asks the root program for `request`. `confirm` is what the owner typed, empty where nothing is asked for: the root
-/// program compares it itself, as it does not trust this one.
-pub(crate) fn ask(run_dir: &Path, request: Request, confirm: &str) -> Result<(), Error> {
-    let manager = run_dir.join("manager");
-    // Every file in the request folder is a request, so the temporary one lies beside it.
-    let temporary = manager.join(format!(".{}.new", request.name()));
-    atomic::write_through(&temporary, &manager.join("request").join(request.name()), confirm.trim().as_bytes(), 0o640)
-}
-
 /// Renames the manager's damaged `file`, with the log that belongs to it if it is a database. Nothing is deleted: what
 /// was in it may still be of use to somebody who knows how.
 pub(crate) fn set_aside(file: &Path) -> Result<(), Error> {
@@ -159,43 +104,9 @@ pub(crate) fn set_aside(file: &Path) -> Result<(), Error> {
     atomic::sync_folder(file)
 }
 
-/// The answer to the last request, if there is one.
-pub(crate) fn outcome(run_dir: &Path) -> Option<Outcome> {
-    let path: PathBuf = run_dir.join("request-result.json");
-    let bytes = std::fs::read(&path).ok()?;
-    serde_json::from_slice(&bytes)
-        .inspect_err(|error| tracing::warn!(%error, path = %path.display(), "the answer to a request cannot be read"))
-        .ok()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_request_is_one_whole_file_under_its_name() {
-        let run = tempfile::tempdir().unwrap();
-        std::fs::create_dir_all(run.path().join("manager/request")).unwrap();
-        ask(run.path(), Request::DataFormat, " S1 ").unwrap();
-        let content = std::fs::read_to_string(run.path().join("manager/request/data-format")).unwrap();
-        assert_eq!(content, "S1", "the root program expects the serial number and nothing else");
-        let names: Vec<_> = std::fs::read_dir(run.path().join("manager/request"))
-            .unwrap()
-            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-            .collect();
-        assert_eq!(names, ["data-format"]);
-    }
-
-    #[test]
-    fn the_answer_is_read_and_a_broken_one_is_none() {
-        let run = tempfile::tempdir().unwrap();
-        assert_eq!(outcome(run.path()), None);
-        let path = run.path().join("request-result.json");
-        std::fs::write(&path, r#"{"name":"data-retry","ok":false,"message":"no","at":7,"done":true}"#).unwrap();
-        assert_eq!(outcome(run.path()).unwrap().message, "no");
-        std::fs::write(&path, "{").unwrap();
-        assert_eq!(outcome(run.path()), None);
-    }
 
     #[test]
     fn the_manager_s_own_trouble_never_offers_to_erase_the_wallet() {

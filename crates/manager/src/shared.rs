@@ -11,8 +11,9 @@ use tokio::sync::Notify;
 
 use crate::{
     claim::Claim,
-    fault::{Fault, Request},
+    fault::Fault,
     limits::Limits,
+    request::Request,
     session::Sessions,
     sse::Hub,
     tls::Authority,

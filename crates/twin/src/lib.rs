@@ -3,6 +3,7 @@
 //! Sources send [`Update`]s to the one task that owns the [`Twin`]; views hold a [`Reader`] and render from the newest
 //! [`State`] without asking any back end. An update that changes nothing is dropped, so a feed never wakes in vain.
 
+mod job;
 pub mod source;
 mod state;
 
@@ -10,6 +11,7 @@ use std::sync::Arc;
 
 use tokio::sync::{broadcast, mpsc, watch};
 
+pub use job::*;
 pub use state::*;
 
 /// What a source says it saw.
@@ -23,6 +25,8 @@ pub enum Update {
     Resources(Resources),
     Network(Network),
     Lnd(Lnd),
+    /// Work of that name began or went on.
+    Job(&'static str, Job),
     /// The source itself came or went.
     Source(&'static str, SourceHealth),
 }
@@ -35,6 +39,7 @@ pub enum Topic {
     Resources,
     Network,
     Lnd,
+    Jobs,
     Sources,
 }
 
@@ -107,6 +112,10 @@ fn apply(state: &mut State, update: Update) -> Option<Topic> {
         Update::Resources(resources) => set(&mut state.resources, resources, Topic::Resources),
         Update::Network(network) => set(&mut state.network, network, Topic::Network),
         Update::Lnd(lnd) => set(&mut state.lnd, lnd, Topic::Lnd),
+        Update::Job(name, job) => match state.jobs.insert(name.to_owned(), job.clone()) {
+            Some(old) if old == job => None,
+            _ => Some(Topic::Jobs),
+        },
         Update::Source(name, health) => match state.sources.insert(name.to_owned(), health.clone()) {
             Some(old) if old == health => None,
             _ => Some(Topic::Sources),

@@ -15,6 +15,8 @@ pub struct State {
     pub resources: Resources,
     pub network: Network,
     pub lnd: Lnd,
+    /// Long work by its name.
+    pub jobs: BTreeMap<String, crate::Job>,
     /// Health of each source, by its name ("systemd", "resources", "network", "lnd", "boot").
     pub sources: BTreeMap<String, SourceHealth>,
 }

@@ -39,7 +39,7 @@ const COMMAND_LINE: &str = "ro gpt quiet loglevel=4 panic=10 systemd.gpt_auto=0 
 /// Puts one slot's images, the boot loader and an empty data partition on one disk image.
 pub fn build(context: &Context, base: &Base, root: &Root, initrd: &Path) -> Result<Images, Error> {
     let image_folder = context.source.join("image");
-    let mut key = Key::new("disk 3").path(&root.image)?.path(initrd)?.path(&base.kernel)?.text(&context.version);
+    let mut key = Key::new("disk 4").path(&root.image)?.path(initrd)?.path(&base.kernel)?.text(&context.version);
     key = key.path(&image_folder.join("grub"))?.path(&image_folder.join("layout.toml"))?.path(&context.board_file)?;
     let key = key.text(&context.epoch.to_string());
     let done = context.cache.step("disk", &key, |folder| {
@@ -120,9 +120,13 @@ fn fat(context: &Context, files: &Path, label: &str, partition: &Partition, imag
 fn data(context: &Context, image: &Path) -> Result<(), Error> {
     let files = image.with_extension("files");
     tree::put(&files, "system/format.json", "{\"format\":1}\n", 0o644)?;
-    for (name, owner, group, mode) in
-        [("system", 0, 0, 0o755), ("rauc", 0, 0, 0o700), ("homebolt", 800, 800, 0o700), ("lnd", 801, 800, 0o750)]
-    {
+    for (name, owner, group, mode) in [
+        ("system", 0, 0, 0o755),
+        ("rauc", 0, 0, 0o700),
+        ("homebolt", 800, 800, 0o700),
+        ("config", 800, 800, 0o750),
+        ("lnd", 801, 800, 0o750),
+    ] {
         use std::os::unix::fs::{PermissionsExt, chown};
         let path = files.join(name);
         fs::create_dir_all(&path).at("create", &path)?;

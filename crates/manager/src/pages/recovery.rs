@@ -16,11 +16,12 @@ use serde::Deserialize;
 use super::{claim, complaint, plain, progress, restart, words::sentence};
 use crate::{
     error::now,
-    fault::{Fault, FaultKind, Outcome, Request, outcome, set_aside},
+    fault::{Fault, FaultKind, set_aside},
     http::{
         extract::{Form, Peer},
         fail::Fail,
     },
+    request::{Outcome, Request, outcome},
     secret::Secret,
     shared::Shared,
 };
@@ -150,7 +151,7 @@ fn page(fault: &Fault, answer: Option<&Outcome>, refused: Option<Refused>) -> Ma
         }
         h2 { "What you can do" }
         p { "Each of these asks for the claim code that the screen of the box shows." }
-        @for request in Request::ALL {
+        @for request in Request::OFFERED {
             @if fault.offers(request) { (offer(fault, request, refused)) }
         }
         p.aside { "Not sure that this is your box? " a href="/trust" { "Compare its fingerprint" } "." }

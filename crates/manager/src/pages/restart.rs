@@ -9,8 +9,8 @@ use store::Audit;
 use super::{csrf, owner, progress};
 use crate::{
     error::{Error, now},
-    fault::{self, Request},
     http::fail::Fail,
+    request::{self, Request},
     session::Current,
     shared::House,
 };
@@ -45,7 +45,7 @@ pub(crate) async fn post(State(house): State<Arc<House>>, session: Current) -> R
 /// Writes the request off the event loop: it syncs a file.
 pub(crate) async fn ask(run_dir: &std::path::Path, request: Request, confirm: &str) -> Result<(), Error> {
     let (run_dir, confirm) = (run_dir.to_owned(), confirm.to_owned());
-    let outcome = tokio::task::spawn_blocking(move || fault::ask(&run_dir, request, &confirm)).await;
+    let outcome = tokio::task::spawn_blocking(move || request::ask(&run_dir, request, &confirm)).await;
     outcome.map_err(|error| Error::System { action: "ask for help", source: std::io::Error::other(error) })?
 }
 

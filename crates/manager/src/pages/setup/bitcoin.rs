@@ -1,0 +1,388 @@
+//! Wizard: where the blocks come from. What was typed is tested live before it is used.
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use axum::{
+    extract::State,
+    http::StatusCode,
+    response::{IntoResponse, Redirect, Response},
+};
+use bitcoind::{Endpoint, Zmq, probe};
+use maud::{Markup, html};
+use rust_i18n::t;
+use serde::Deserialize;
+
+use super::{field, page, refreshing};
+use crate::{
+    http::{extract::Form, fail::Fail},
+    pages::{complaint, csrf, words::sentence},
+    request::Request,
+    session::Current,
+    setup::{
+        Step, apply, audit,
+        bitcoin::{Backend, Bitcoin, Chain, Database, FEE_URL, Own, Running},
+        lnd_conf::is_value,
+    },
+    shared::House,
+};
+
+/// For the root program to tell systemd.
+const RESTART_LIMIT: Duration = Duration::from_secs(30);
+
+pub(crate) async fn get(State(house): State<Arc<House>>, session: Current) -> Markup {
+    choose(&house, &session, None, None)
+}
+
+fn choose(house: &House, session: &Current, typed: Option<&Typed>, refusal: Option<&str>) -> Markup {
+    let choices = house.setup.choices();
+    let typed = typed.cloned().unwrap_or_else(|| Typed::of(choices.bitcoin.as_ref()));
+    let is_fixed = choices.wallet.is_some();
+    let own = typed.backend == "bitcoind";
+    let body = html! {
+        h1 { (t!("setup.bitcoin.title")) }
+        p.lead { (t!("setup.bitcoin.lead")) }
+        form method="post" action="/setup/bitcoin" {
+            (csrf(session))
+            (complaint("bitcoin-complaint", refusal))
+            fieldset {
+                legend { (t!("setup.bitcoin.kind")) }
+                p.check {
+                    input #neutrino name="backend" type="radio" value="neutrino" checked[!own];
+                    label for="neutrino" { strong { (t!("setup.bitcoin.neutrino")) } " " (t!("setup.bitcoin.neutrino_why")) }
+                }
+                p.check {
+                    input #own name="backend" type="radio" value="bitcoind" checked[own];
+                    label for="own" { strong { (t!("setup.bitcoin.own")) } " " (t!("setup.bitcoin.own_why")) }
+                }
+            }
+            details open[own] {
+                summary { (t!("setup.bitcoin.own_summary")) }
+                p.hint { (t!("setup.bitcoin.own_hint")) }
+                (field("rpc", &t!("setup.bitcoin.rpc"), &typed.rpc, Some("192.168.1.5:8332")))
+                (field("user", &t!("setup.bitcoin.user"), &typed.user, Some(&t!("setup.bitcoin.user_hint"))))
+                p.field {
+                    label for="rpc-password" { (t!("setup.bitcoin.password")) }
+                    input #rpc-password name="password" type="password" maxlength="512" autocomplete="off" data-secret
+                        placeholder=[choices.bitcoin.as_ref().filter(|_| own).map(|_| t!("setup.bitcoin.password_kept"))];
+                }
+                (field("zmq_block", &t!("setup.bitcoin.zmq_block"), &typed.zmq_block, Some("tcp://192.168.1.5:28332")))
+                (field("zmq_tx", &t!("setup.bitcoin.zmq_tx"), &typed.zmq_tx, Some("tcp://192.168.1.5:28333")))
+                p.hint { (t!("setup.bitcoin.zmq_hint")) }
+            }
+            details open[!own && !typed.peers.is_empty()] {
+                summary { (t!("setup.bitcoin.neutrino_summary")) }
+                p.field {
+                    label for="peers" { (t!("setup.bitcoin.peers")) }
+                    textarea #peers name="peers" rows="3" spellcheck="false" autocapitalize="none" aria-describedby="peers-hint" {
+                        (typed.peers)
+                    }
+                }
+                p.hint #peers-hint { (t!("setup.bitcoin.peers_hint")) }
+                (field("fee_url", &t!("setup.bitcoin.fee_url"), &typed.fee_url, Some(&t!("setup.bitcoin.fee_url_hint"))))
+            }
+            details open[typed.chain != "mainnet" || !typed.dsn.is_empty()] {
+                summary { (t!("setup.bitcoin.expert")) }
+                @if is_fixed { p.hint { (t!("setup.bitcoin.fixed")) } }
+                p.field {
+                    label for="chain" { (t!("setup.bitcoin.chain")) }
+                    select #chain name="chain" disabled[is_fixed] {
+                        @for chain in Chain::ALL {
+                            option value=(chain.name()) selected[typed.chain == chain.name()] { (chain.name()) }
+                        }
+                    }
+                }
+                p.hint { (t!("setup.bitcoin.chain_hint")) }
+                @if !is_fixed {
+                    (field("dsn", &t!("setup.bitcoin.dsn"), &typed.dsn, Some(&t!("setup.bitcoin.dsn_hint"))))
+                }
+            }
+            button { (t!("setup.bitcoin.test")) }
+        }
+    };
+    page(house, session, Step::Bitcoin, body)
+}
+
+/// The form as it was sent.
+#[derive(Clone, Deserialize)]
+pub(crate) struct Typed {
+    backend: String,
+    #[serde(default)]
+    rpc: String,
+    #[serde(default)]
+    user: String,
+    #[serde(default)]
+    password: String,
+    #[serde(default)]
+    zmq_block: String,
+    #[serde(default)]
+    zmq_tx: String,
+    #[serde(default)]
+    peers: String,
+    #[serde(default)]
+    fee_url: String,
+    #[serde(default)]
+    chain: String,
+    #[serde(default)]
+    dsn: String,
+}
+
+impl Typed {
+    /// What stands in the form before anything is typed.
+    fn of(chosen: Option<&Bitcoin>) -> Self {
+        let mut typed = Self {
+            backend: "neutrino".into(),
+            rpc: String::new(),
+            user: String::new(),
+            password: String::new(),
+            zmq_block: String::new(),
+            zmq_tx: String::new(),
+            peers: String::new(),
+            fee_url: FEE_URL.into(),
+            chain: chosen.map_or(Chain::default(), |chosen| chosen.chain).name().into(),
+            dsn: String::new(),
+        };
+        match chosen.map(|chosen| &chosen.backend) {
+            Some(Backend::Neutrino { peers, fee_url }) => {
+                typed.peers = peers.iter().map(|peer| format!("{peer}\n")).collect();
+                typed.fee_url.clone_from(fee_url);
+            }
+            Some(Backend::Bitcoind(own)) => {
+                typed.backend = "bitcoind".into();
+                typed.rpc = own.rpc.to_string();
+                typed.user.clone_from(&own.user);
+                if let Some(zmq) = &own.zmq {
+                    (typed.zmq_block, typed.zmq_tx) = (zmq.blocks.to_string(), zmq.transactions.to_string());
+                }
+            }
+            None => {}
+        }
+        typed
+    }
+
+    /// The choice it stands for; an error is a sentence. `before` fills in a password that was not typed again.
+    fn read(&self, before: Option<&Bitcoin>, is_fixed: bool) -> Result<Bitcoin, String> {
+        let endpoint = |text: &str| text.parse::<Endpoint>().map_err(|error| error.to_string());
+        let value = |text: &str| {
+            let text = text.trim();
+            if is_value(text) { Ok(text.to_owned()) } else { Err(t!("setup.bitcoin.bad_value").into_owned()) }
+        };
+        let kept = before.filter(|_| is_fixed);
+        let chain = match kept {
+            Some(before) => before.chain,
+            None => Chain::from_name(&self.chain).ok_or_else(|| t!("setup.bitcoin.no_chain").into_owned())?,
+        };
+        let database = match kept {
+            Some(before) => before.database.clone(),
+            None if self.dsn.trim().is_empty() => Database::Sqlite,
+            None if self.dsn.trim().starts_with("postgres://") => Database::Postgres { dsn: value(&self.dsn)? },
+            None => return Err(t!("setup.bitcoin.bad_dsn").into_owned()),
+        };
+        let backend = if self.backend == "bitcoind" {
+            if chain.network().is_none() {
+                return Err(t!("setup.bitcoin.no_simnet").into_owned());
+            }
+            let zmq = match (self.zmq_block.trim(), self.zmq_tx.trim()) {
+                ("", "") => None,
+                (block, tx) if block.is_empty() || tx.is_empty() => {
+                    return Err(t!("setup.bitcoin.zmq_both").into_owned());
+                }
+                (block, tx) if block == tx => return Err(t!("setup.bitcoin.zmq_same").into_owned()),
+                (block, tx) => Some(Zmq { blocks: endpoint(block)?, transactions: endpoint(tx)?, sequence: None }),
+            };
+            let old = before.and_then(|before| match &before.backend {
+                Backend::Bitcoind(own) => Some(own.password.clone()),
+                Backend::Neutrino { .. } => None,
+            });
+            let password = if self.password.is_empty() { old.unwrap_or_default() } else { value(&self.password)? };
+            Backend::Bitcoind(Own { rpc: endpoint(&self.rpc)?, user: value(&self.user)?, password, zmq })
+        } else {
+            let lines = self.peers.split([',', '\n']).map(str::trim).filter(|line| !line.is_empty());
+            let peers = lines.map(endpoint).collect::<Result<Vec<_>, _>>()?;
+            if peers.is_empty() && matches!(chain, Chain::Regtest | Chain::Simnet) {
+                return Err(t!("setup.bitcoin.peers_needed").into_owned());
+            }
+            let fee_url = value(&self.fee_url)?;
+            let is_url = fee_url.starts_with("https://") || fee_url.starts_with("http://");
+            if !is_url && chain == Chain::Mainnet {
+                return Err(t!("setup.bitcoin.fee_url_needed").into_owned());
+            }
+            Backend::Neutrino { peers, fee_url }
+        };
+        Ok(Bitcoin { chain, backend, database })
+    }
+}
+
+/// `POST /setup/bitcoin`: reads the form and begins the test.
+pub(crate) async fn post(State(house): State<Arc<House>>, session: Current, Form(typed): Form<Typed>) -> Response {
+    let choices = house.setup.choices();
+    match typed.read(choices.bitcoin.as_ref(), choices.wallet.is_some()) {
+        Ok(candidate) => {
+            begin(&house, candidate);
+            Redirect::to("/setup/bitcoin/test").into_response()
+        }
+        Err(sentence) => {
+            (StatusCode::UNPROCESSABLE_ENTITY, choose(&house, &session, Some(&typed), Some(&sentence))).into_response()
+        }
+    }
+}
+
+fn begin(house: &House, candidate: Bitcoin) {
+    let report = Arc::new(Mutex::new(probe::Report::default()));
+    house.setup.probe.set(Some(Running { candidate: candidate.clone(), report: report.clone() }));
+    match &candidate.backend {
+        Backend::Bitcoind(own) => {
+            let Some(config) = own.config(candidate.chain) else { return };
+            let mut changes = probe::start(config);
+            tokio::spawn(async move {
+                loop {
+                    let news = changes.borrow_and_update().clone();
+                    *report.lock().unwrap_or_else(PoisonError::into_inner) = news;
+                    if changes.changed().await.is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+        Backend::Neutrino { peers, .. } => {
+            let peers = peers.clone();
+            tokio::spawn(async move {
+                let news = crate::setup::bitcoin::try_peers(&peers).await;
+                *report.lock().unwrap_or_else(PoisonError::into_inner) = news;
+            });
+        }
+    }
+}
+
+/// `GET /setup/bitcoin/test`: what was found so far.
+pub(crate) async fn test(State(house): State<Arc<House>>, session: Current) -> Response {
+    let Some(running) = house.setup.probe.now() else {
+        return Redirect::to(Step::Bitcoin.path()).into_response();
+    };
+    let report = running.report.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    let failed = report.checks.iter().any(|check| check.state == probe::State::Fail);
+    let body = html! {
+        h1 { (t!("setup.bitcoin.test_title")) }
+        p.lead role="status" {
+            (match (report.finished, failed) {
+                (false, _) => t!("setup.bitcoin.test_running"),
+                (true, true) => t!("setup.bitcoin.test_failed"),
+                (true, false) => t!("setup.bitcoin.test_good"),
+            })
+        }
+        ul.phases {
+            @for check in &report.checks {
+                @let (class, word) = match check.state {
+                    probe::State::Ok => ("good", t!("setup.check.ok")),
+                    probe::State::Warn => ("busy", t!("setup.check.warn")),
+                    probe::State::Fail => ("bad", t!("setup.check.fail")),
+                    probe::State::Pending => ("off", t!("setup.check.pending")),
+                };
+                li {
+                    span.badge.(class) { (word) } " " strong { (check.name) }
+                    @if !check.sentence.is_empty() { p { (sentence(&check.sentence)) } }
+                    @if let Some(advice) = &check.advice { p.hint { (advice) } }
+                }
+            }
+        }
+        @if report.finished {
+            form.row method="post" action="/setup/bitcoin/use" {
+                (csrf(&session))
+                @if failed { button.second { (t!("setup.bitcoin.use_anyway")) } } @else { button { (t!("setup.bitcoin.use")) } }
+                a.button.second href=(Step::Bitcoin.path()) { (t!("setup.bitcoin.change")) }
+            }
+            @if failed { p.hint { (t!("setup.bitcoin.use_anyway_why")) } }
+        }
+    };
+    if report.finished {
+        page(&house, &session, Step::Bitcoin, body).into_response()
+    } else {
+        refreshing(&house, &session, Step::Bitcoin, 2, body).into_response()
+    }
+}
+
+/// `POST /setup/bitcoin/use`: what was tested becomes the choice, and LND starts with it.
+pub(crate) async fn take(State(house): State<Arc<House>>, session: Current) -> Result<Response, Fail> {
+    let Some(running) = house.setup.probe.now() else {
+        return Ok(Redirect::to(Step::Bitcoin.path()).into_response());
+    };
+    let detail = match &running.candidate.backend {
+        Backend::Neutrino { .. } => format!("neutrino on {}", running.candidate.chain.name()),
+        Backend::Bitcoind(own) => format!("bitcoind at {} on {}", own.rpc, running.candidate.chain.name()),
+    };
+    let candidate = running.candidate;
+    house.setup.change(audit(&session, "bitcoin-chosen", detail), |choices| choices.bitcoin = Some(candidate)).await?;
+    apply::config(&house)?;
+    house.setup.probe.set(None);
+    // The unit also starts by itself once the file is there; one that runs must read it anew.
+    match house.desk.ask(&house.shared.run_dir, Request::LndRestart, "", RESTART_LIMIT).await {
+        Ok(_) => {}
+        Err(refused) => tracing::warn!(error = refused.0, "LND was not restarted: it takes the new choice at its next start"),
+    }
+    Ok(Redirect::to(Step::Wallet.path()).into_response())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn typed(change: impl FnOnce(&mut Typed)) -> Typed {
+        let mut typed = Typed::of(None);
+        change(&mut typed);
+        typed
+    }
+
+    #[test]
+    fn neutrino_on_mainnet_needs_nothing_typed() {
+        let bitcoin = typed(|_| {}).read(None, false).unwrap();
+        assert_eq!(bitcoin.chain, Chain::Mainnet);
+        assert_eq!(bitcoin.backend, Backend::Neutrino { peers: vec![], fee_url: FEE_URL.into() });
+    }
+
+    #[test]
+    fn a_password_that_is_not_typed_again_stays() {
+        let mut first = typed(|typed| {
+            typed.backend = "bitcoind".into();
+            typed.rpc = "10.0.0.7:8332".into();
+            typed.user = "alice".into();
+            typed.password = "secret".into();
+        });
+        let bitcoin = first.read(None, false).unwrap();
+        first.password.clear();
+        let again = first.read(Some(&bitcoin), false).unwrap();
+        assert_eq!(bitcoin, again);
+    }
+
+    #[test]
+    fn with_a_wallet_chain_and_database_stay_as_they_are() {
+        let bitcoin = typed(|_| {}).read(None, false).unwrap();
+        let other = typed(|typed| typed.chain = "regtest".into()).read(Some(&bitcoin), true).unwrap();
+        assert_eq!(other.chain, Chain::Mainnet);
+    }
+
+    #[test]
+    fn what_cannot_be_is_a_sentence() {
+        let bad: [fn(&mut Typed); 6] = [
+            |typed| typed.chain = "moon".into(),
+            |typed| typed.peers = "no port".into(),
+            |typed| typed.fee_url = "ftp://x".into(),
+            |typed| typed.chain = "simnet".into(),
+            |typed| typed.dsn = "mysql://x".into(),
+            |typed| typed.fee_url = "http://x\ninjected=1".into(),
+        ];
+        for change in bad {
+            assert!(typed(change).read(None, false).is_err());
+        }
+        let mut own = typed(|typed| {
+            typed.backend = "bitcoind".into();
+            typed.rpc = "10.0.0.7:8332".into();
+            typed.user = "alice".into();
+            typed.zmq_block = "tcp://10.0.0.7:28332".into();
+        });
+        assert!(own.read(None, false).is_err(), "one ZMQ address alone");
+        own.zmq_tx = own.zmq_block.clone();
+        assert!(own.read(None, false).is_err(), "LND refuses one address for both");
+    }
+}

@@ -1,0 +1,204 @@
+//! From the choices to a running node, in named phases. Each looks first whether it has been done already, so that all of
+//! them can be gone through again after a failure, a restart or a power cut.
+//!
+//! ```text
+//!  Config ─► Seal ─► Wallet ─► Start ─► Macaroon ─► Finish
+//!             │        │
+//!             │        └ LND refuses to make a second wallet
+//!             └ only while LND has none: the password of a wallet that exists is never replaced
+//! ```
+
+use std::{
+    sync::{
+        Arc, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use rust_i18n::t;
+use tokio::time;
+use twin::{Job, JobStep, LndState, Progress, Update, source::sentence};
+
+use super::{
+    lnd_conf,
+    wallet::{Made, Origin, RECOVERY_WINDOW, Seed},
+};
+use crate::{
+    atomic,
+    error::{Error, now},
+    request::Request,
+    shared::House,
+};
+
+/// Key of the job in the twin.
+pub(crate) const NAME: &str = "apply";
+/// For the root program to seal a password.
+const SEAL_LIMIT: Duration = Duration::from_secs(60);
+/// For LND to open a wallet and its databases; a small box with an old disk is slow.
+const START_LIMIT: Duration = Duration::from_secs(900);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Phase {
+    Config,
+    Seal,
+    Wallet,
+    Start,
+    Macaroon,
+    Finish,
+}
+
+impl Phase {
+    pub(crate) const ALL: [Self; 6] =
+        [Self::Config, Self::Seal, Self::Wallet, Self::Start, Self::Macaroon, Self::Finish];
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Config => "config",
+            Self::Seal => "seal",
+            Self::Wallet => "wallet",
+            Self::Start => "start",
+            Self::Macaroon => "macaroon",
+            Self::Finish => "finish",
+        }
+    }
+}
+
+/// Whether the phases are being gone through.
+#[derive(Debug, Default)]
+pub(crate) struct Apply {
+    running: AtomicBool,
+    /// What the root program said of the seal.
+    by_chip: AtomicBool,
+}
+
+/// Begins, unless it goes on already; whether it began.
+pub(crate) fn start(house: &Arc<House>) -> bool {
+    if house.setup.apply.running.swap(true, Ordering::AcqRel) {
+        return false;
+    }
+    let house = house.clone();
+    tokio::spawn(async move {
+        run(&house).await;
+        house.setup.apply.running.store(false, Ordering::Release);
+    });
+    true
+}
+
+async fn run(house: &House) {
+    let mut job = Job { steps: vec![JobStep::default(); Phase::ALL.len()] };
+    for (index, phase) in Phase::ALL.into_iter().enumerate() {
+        tell(house, &mut job, index, Progress::Running, String::new()).await;
+        match phase.run(house).await {
+            Ok(()) => tell(house, &mut job, index, Progress::Done, String::new()).await,
+            Err(sentence) => {
+                tracing::warn!(phase = phase.name(), error = sentence, "the setup stops here");
+                return tell(house, &mut job, index, Progress::Failed, sentence).await;
+            }
+        }
+    }
+}
+
+async fn tell(house: &House, job: &mut Job, index: usize, progress: Progress, detail: String) {
+    if let Some(step) = job.steps.get_mut(index) {
+        *step = JobStep { progress, since: now(), detail };
+    }
+    // Without a twin there is nobody to tell.
+    let _ = house.sender.send(Update::Job(NAME, job.clone())).await;
+}
+
+impl Phase {
+    /// An error is a sentence for the owner.
+    async fn run(self, house: &House) -> Result<(), String> {
+        match self {
+            Self::Config => config(house).map_err(|error| error.to_string()),
+            Self::Seal => seal(house).await,
+            Self::Wallet => wallet(house).await,
+            Self::Start => start_up(house).await,
+            Self::Macaroon => house.node.admit().await.map_err(|error| sentence(&error)),
+            Self::Finish => finish(house).await.map_err(|error| error.to_string()),
+        }
+    }
+}
+
+/// Writes `lnd.conf` as the choices say. LND reads it at its next start.
+pub(crate) fn config(house: &House) -> Result<(), Error> {
+    let choices = house.setup.choices();
+    let Some(bitcoin) = &choices.bitcoin else { return Ok(()) };
+    let text = lnd_conf::render(bitcoin, &house.shared.host(), choices.wallet.is_some());
+    // Readable by LND's group, as its own user is another one; it holds bitcoind's password.
+    atomic::write(&house.setup.config_dir.join("lnd.conf"), text.as_bytes(), 0o640)
+}
+
+fn lnd_state(house: &House) -> LndState {
+    house.shared.twin.state().lnd.state
+}
+
+/// What is needed of the seed, for a moment.
+fn with_seed<T>(house: &House, take: impl FnOnce(&Seed) -> T) -> Option<T> {
+    let seed = house.setup.seed.lock().unwrap_or_else(PoisonError::into_inner);
+    seed.as_ref().filter(|seed| seed.is_ready()).map(take)
+}
+
+async fn seal(house: &House) -> Result<(), String> {
+    if house.setup.choices().wallet.is_some() {
+        return Ok(());
+    }
+    // Asked of LND itself and now: over the password of a wallet that exists nothing may ever be written.
+    match house.node.state().await.map_err(|error| sentence(&error))? {
+        LndState::NonExisting => {}
+        _ => return Ok(()),
+    }
+    let password = with_seed(house, |seed| seed.password.clone()).ok_or_else(|| t!("setup.apply.no_seed").into_owned())?;
+    let desk = house.desk.ask(&house.shared.run_dir, Request::WalletSeal, password.expose(), SEAL_LIMIT).await;
+    let by_chip = desk.map_err(|refused| refused.0)? == "sealed-by-chip";
+    house.setup.apply.by_chip.store(by_chip, Ordering::Release);
+    Ok(())
+}
+
+async fn wallet(house: &House) -> Result<(), String> {
+    if house.setup.choices().wallet.is_some() {
+        return Ok(());
+    }
+    let origin = match house.node.state().await.map_err(|error| sentence(&error))? {
+        LndState::NonExisting => {
+            let seed = with_seed(house, |seed| {
+                let window = if seed.origin == Origin::Restored { RECOVERY_WINDOW } else { 0 };
+                (seed.words.clone(), seed.passphrase.clone(), seed.password.clone(), seed.backup.clone(), window, seed.origin)
+            });
+            let (words, passphrase, password, backup, window, origin) =
+                seed.ok_or_else(|| t!("setup.apply.no_seed").into_owned())?;
+            let made = house.node.init_wallet(words.expose(), passphrase.expose(), password.expose(), window, backup).await;
+            made.map_err(|error| sentence(&error))?;
+            origin
+        }
+        // Made before, and the note of it was lost to a power cut.
+        _ => with_seed(house, |seed| seed.origin).unwrap_or(Origin::New),
+    };
+    let made = Made { at: now(), origin, by_chip: house.setup.apply.by_chip.load(Ordering::Acquire) };
+    let detail = match origin {
+        Origin::New => "The wallet was made.",
+        Origin::Restored => "The wallet was restored from its seed.",
+    };
+    let entry = store::Audit { at: now(), actor: "setup".into(), action: "wallet-made", detail: detail.into() };
+    house.setup.change(entry, |choices| choices.wallet = Some(made)).await.map_err(|error| error.to_string())?;
+    *house.setup.seed.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    // From now on LND unlocks by itself.
+    config(house).map_err(|error| error.to_string())
+}
+
+async fn start_up(house: &House) -> Result<(), String> {
+    let mut changes = house.shared.twin.changes();
+    let up = async {
+        while !matches!(lnd_state(house), LndState::RpcActive | LndState::ServerActive) {
+            // Lagging or closed: look again in a moment.
+            let _ = time::timeout(Duration::from_secs(1), changes.recv()).await;
+        }
+    };
+    time::timeout(START_LIMIT, up).await.map_err(|_| t!("setup.apply.slow").into_owned())
+}
+
+async fn finish(house: &House) -> Result<(), Error> {
+    let entry = store::Audit { at: now(), actor: "setup".into(), action: "setup-done", detail: String::new() };
+    house.setup.change(entry, |choices| choices.finished = Some(now())).await
+}
