@@ -8,6 +8,7 @@ mod fault;
 mod gate;
 mod http;
 mod limits;
+mod node;
 mod pages;
 mod password;
 mod request;
@@ -58,6 +59,8 @@ enum Verb {
     },
 }
 
+rust_i18n::i18n!("locales", fallback = "en");
+
 #[derive(Args)]
 struct Serve {
     /// Where settings, sessions and certificates are kept
@@ -81,6 +84,12 @@ struct Serve {
     /// LND's own certificate
     #[arg(long, value_name = "FILE", default_value = "/data/lnd/tls.cert")]
     lnd_cert: PathBuf,
+    /// LND's admin macaroon, with which the manager gets one of its own
+    #[arg(long, value_name = "FILE", default_value = "/data/lnd/admin.macaroon")]
+    lnd_macaroon: PathBuf,
+    /// Where LND's configuration is written
+    #[arg(long, value_name = "FOLDER", default_value = "/data/config")]
+    config_dir: PathBuf,
 }
 
 fn main() -> ExitCode {
@@ -125,6 +134,8 @@ fn serve(arguments: Serve) -> Result<(), Error> {
         release: arguments.release,
         lnd: arguments.lnd_rpc,
         lnd_certificate: arguments.lnd_cert,
+        lnd_macaroon: arguments.lnd_macaroon,
+        config_dir: arguments.config_dir,
     };
     let runtime = event_loop()?;
     let outcome = runtime.block_on(serve::run(config, listeners));

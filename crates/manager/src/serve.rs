@@ -25,7 +25,10 @@ use crate::{
     fault::Fault,
     http::{self, Listeners, routes},
     limits::Limits,
+    node::Node,
+    request::Desk,
     session::Sessions,
+    setup::{self, Setup},
     shared::{House, Shared},
     sources::{self, Places},
     sse::Hub,
@@ -43,6 +46,8 @@ pub(crate) struct Config {
     pub(crate) release: PathBuf,
     pub(crate) lnd: std::net::SocketAddr,
     pub(crate) lnd_certificate: PathBuf,
+    pub(crate) lnd_macaroon: PathBuf,
+    pub(crate) config_dir: PathBuf,
 }
 
 /// Runs until a signal, or until the data partition comes or goes: then the start must be gone through again, and
@@ -55,13 +60,14 @@ pub(crate) async fn run(config: Config, listeners: Listeners) -> Result<(), Erro
     let places = Places {
         run_dir: config.run_dir.clone(),
         data: config.state_dir.clone(),
-        lnd: config.lnd,
-        lnd_certificate: config.lnd_certificate.clone(),
     };
-    let boot = sources::start(places, &sender, &mut tasks).await;
+    let lnd = lnd::Config { address: config.lnd, certificate: config.lnd_certificate.clone() };
+    let own_macaroon = config.state_dir.join("lnd.macaroon");
+    let node = Node::new(lnd, config.lnd_macaroon.clone(), own_macaroon);
+    let (boot, watching) = sources::start(places, node.client.clone(), &sender, &mut tasks).await;
     settle(&reader, &boot).await;
 
-    let begun = begin(&config, release, reader.clone(), &boot).await?;
+    let begun = begin(&config, release, reader.clone(), &boot, node, sender.clone()).await?;
     let store = begun.house.as_ref().map(|house| house.store.clone());
     let (stop, stopped) = watch::channel(());
     let mut servers = JoinSet::new();
@@ -76,7 +82,7 @@ pub(crate) async fn run(config: Config, listeners: Listeners) -> Result<(), Erro
     for listener in listeners.http {
         servers.spawn(http::serve(listener, None, http::plain_router(begun.shared.clone()), stopped.clone()));
     }
-    begun.spawn(&mut tasks);
+    begun.spawn(&mut tasks, watching);
     tasks.spawn(watchdog::run(sender, store));
     watchdog::tell(NotifyState::Ready);
     tracing::info!(fault = ?begun.shared.fault.as_ref().map(Fault::title), "ready");
@@ -126,7 +132,14 @@ struct Begun {
     keeper: Arc<Keeper>,
 }
 
-async fn begin(config: &Config, release: Release, twin: twin::Reader, boot: &twin::Boot) -> Result<Begun, Error> {
+async fn begin(
+    config: &Config,
+    release: Release,
+    twin: twin::Reader,
+    boot: &twin::Boot,
+    node: Node,
+    sender: twin::Sender,
+) -> Result<Begun, Error> {
     let manager = config.run_dir.join("manager");
     for folder in [&config.run_dir, &manager, &manager.join("request")] {
         make_folder(folder)?;
@@ -136,7 +149,7 @@ async fn begin(config: &Config, release: Release, twin: twin::Reader, boot: &twi
     let (fault, kept) = match Fault::of_data(&boot.data) {
         Some(fault) => (Some(fault), None),
         // Whatever of the state cannot be used: the box says so, and never begins as if it were new.
-        None => match open_state(&config.state_dir, &host, release.built).await {
+        None => match open_state(config, &host, release.built).await {
             Ok(kept) => (None, Some(kept)),
             Err(error) => {
                 tracing::error!(%error, "the manager's files cannot be used");
@@ -164,16 +177,16 @@ async fn begin(config: &Config, release: Release, twin: twin::Reader, boot: &twi
         asked: Mutex::new(None),
         again: Notify::new(),
     });
-    let house = kept.map(|Kept { store, sessions, wizard, .. }| {
-        let (limits, hub) = (Limits::new(), Arc::new(Hub::new()));
-        Arc::new(House { shared: shared.clone(), store, sessions, limits, wizard, hub })
+    let house = kept.map(|Kept { store, sessions, wizard, setup, .. }| {
+        let (limits, hub, desk) = (Limits::new(), Arc::new(Hub::new()), Desk::default());
+        Arc::new(House { shared: shared.clone(), store, sessions, limits, wizard, setup, node, desk, sender, hub })
     });
     Ok(Begun { shared, house, keeper })
 }
 
 impl Begun {
     /// Starts what runs beside the requests.
-    fn spawn(&self, tasks: &mut JoinSet<()>) {
+    fn spawn(&self, tasks: &mut JoinSet<()>, watching: lnd::Watching) {
         let (keeper, twin) = (self.keeper.clone(), self.shared.twin.clone());
         tasks.spawn(keeper.run(twin));
         let owned = self.house.as_ref().map(|house| house.wizard.watch());
@@ -182,6 +195,7 @@ impl Begun {
             let (hub, shared) = (house.hub.clone(), self.shared.clone());
             tasks.spawn(async move { hub.run(shared).await });
             tasks.spawn(sweep(house.clone()));
+            tasks.spawn(setup::follow(house.clone(), watching.state));
         }
     }
 }
@@ -202,17 +216,20 @@ struct Kept {
     store: Store,
     sessions: Sessions,
     wizard: Wizard,
+    setup: Setup,
     authority: Arc<Authority>,
 }
 
-async fn open_state(state_dir: &Path, host: &str, built: u64) -> Result<Kept, Error> {
+async fn open_state(config: &Config, host: &str, built: u64) -> Result<Kept, Error> {
+    let state_dir = &config.state_dir;
     // Only the last folder: on the box it lies on the data partition, whose absence must not be papered over.
     make_folder(state_dir)?;
     let store = Store::open(&state_dir.join("manager.db"))?;
     let authority = Arc::new(Authority::open(&state_dir.join("tls"), host, built, false)?);
     let sessions = Sessions::load(store.clone()).await?;
     let wizard = Wizard::open(store.clone(), state_dir).await?;
-    Ok(Kept { store, sessions, wizard, authority })
+    let setup = Setup::open(store.clone(), config.config_dir.clone()).await?;
+    Ok(Kept { store, sessions, wizard, setup, authority })
 }
 
 fn make_folder(folder: &Path) -> Result<(), Error> {

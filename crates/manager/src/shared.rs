@@ -13,8 +13,10 @@ use crate::{
     claim::Claim,
     fault::Fault,
     limits::Limits,
-    request::Request,
+    node::Node,
+    request::{Desk, Request},
     session::Sessions,
+    setup::Setup,
     sse::Hub,
     tls::Authority,
     wizard::Wizard,
@@ -50,5 +52,11 @@ pub(crate) struct House {
     pub(crate) sessions: Sessions,
     pub(crate) limits: Limits,
     pub(crate) wizard: Wizard,
+    pub(crate) setup: Setup,
+    pub(crate) node: Node,
+    /// What is asked of root, one after the other.
+    pub(crate) desk: Desk,
+    /// Where the manager itself tells the twin what it does.
+    pub(crate) sender: twin::Sender,
     pub(crate) hub: Arc<Hub>,
 }

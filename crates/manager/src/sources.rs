@@ -1,6 +1,6 @@
 //! Which sources feed the twin, and from where.
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::path::PathBuf;
 
 use tokio::task::JoinSet;
 use twin::{Sender, Update};
@@ -21,13 +21,16 @@ pub(crate) struct Places {
     pub(crate) run_dir: PathBuf,
     /// A folder on the data partition, for its size.
     pub(crate) data: PathBuf,
-    pub(crate) lnd: SocketAddr,
-    pub(crate) lnd_certificate: PathBuf,
 }
 
 /// Starts all sources. What the start of the manager itself depends on is in the twin when this returns, so nothing has
 /// to guess whether it has come yet.
-pub(crate) async fn start(places: Places, twin: &Sender, tasks: &mut JoinSet<()>) -> twin::Boot {
+pub(crate) async fn start(
+    places: Places,
+    lnd: lnd::Client,
+    twin: &Sender,
+    tasks: &mut JoinSet<()>,
+) -> (twin::Boot, lnd::Watching) {
     let (boot, _) = platform::boot::read(&places.run_dir);
     // The twin's task lives as long as a sender does, and here is one: sending cannot fail.
     let _ = twin.send(Update::Boot(boot.clone())).await;
@@ -38,7 +41,6 @@ pub(crate) async fn start(places: Places, twin: &Sender, tasks: &mut JoinSet<()>
     tasks.spawn(platform::systemd::run(UNITS, twin.clone()));
     tasks.spawn(platform::network::run(twin.clone()));
     tasks.spawn(platform::resources::run(PathBuf::from("/"), places.data, twin.clone()));
-    let lnd = lnd::Config { address: places.lnd, certificate: places.lnd_certificate };
-    tasks.spawn(lnd::state::run(lnd, twin.clone()));
-    boot
+    let watching = lnd::watch::start(lnd, twin, tasks);
+    (boot, watching)
 }

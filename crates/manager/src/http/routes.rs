@@ -20,7 +20,7 @@ use super::{
     headers,
 };
 use crate::{
-    pages::{audit, claim, health, home, password, recovery, restart, settings, sign_in, trust},
+    pages::{audit, claim, health, home, password, recovery, restart, settings, setup, sign_in, trust},
     shared::{House, Shared},
 };
 
@@ -75,6 +75,20 @@ pub(crate) fn table() -> Vec<Route<Arc<House>>> {
         GET  "/settings"          Owner   settings::get,
         POST "/settings/password" Owner   settings::change_password,
         POST "/settings/sessions" Owner   settings::end_sessions,
+        GET  "/setup"                  Owner setup::start,
+        GET  "/setup/bitcoin"          Owner setup::bitcoin::get,
+        POST "/setup/bitcoin"          Owner setup::bitcoin::post,
+        GET  "/setup/bitcoin/test"     Owner setup::bitcoin::test,
+        POST "/setup/bitcoin/use"      Owner setup::bitcoin::take,
+        GET  "/setup/wallet"           Owner setup::wallet::get,
+        POST "/setup/wallet/new"       Owner setup::wallet::new,
+        GET  "/setup/wallet/words"     Owner setup::wallet::words,
+        POST "/setup/wallet/written"   Owner setup::wallet::written,
+        POST "/setup/wallet/check"     Owner setup::wallet::check,
+        GET  "/setup/wallet/restore"   Owner setup::wallet::restore,
+        POST "/setup/wallet/restore"   Owner setup::wallet::restore_given,
+        GET  "/setup/summary"          Owner setup::summary::get,
+        POST "/setup/apply"            Owner setup::summary::post,
         GET  "/restart"           Owner   restart::get,
         POST "/restart"           Owner   restart::post,
     ]

@@ -17,7 +17,10 @@ use crate::{
     claim::Claim,
     fault::Fault,
     limits::Limits,
+    node::Node,
+    request::Desk,
     session::Sessions,
+    setup::Setup,
     shared::{House, Shared},
     sse::Hub,
     tls::{Authority, tests::BUILT},
@@ -87,12 +90,18 @@ impl Answer {
 pub(crate) async fn visit() -> Visit {
     let (folder, shared, twin) = with_twin(None).await;
     let store = Store::open(&folder.path().join("manager.db")).unwrap();
+    // Nobody listens there.
+    let lnd = lnd::Config { address: ([127, 0, 0, 1], 1).into(), certificate: folder.path().join("tls.cert") };
     let house = Arc::new(House {
         shared,
         sessions: Sessions::load(store.clone()).await.unwrap(),
         limits: Limits::new(),
         wizard: Wizard::open(store.clone(), folder.path()).await.unwrap(),
         hub: Arc::new(Hub::new()),
+        setup: Setup::open(store.clone(), folder.path().to_owned()).await.unwrap(),
+        node: Node::new(lnd, folder.path().join("admin.macaroon"), folder.path().join("lnd.macaroon")),
+        desk: Desk::default(),
+        sender: twin.clone(),
         store,
     });
     let router = routes::router(house.clone());
@@ -142,7 +151,7 @@ impl Visit {
     /// Claims the box and is signed in.
     pub(crate) async fn own(&mut self) {
         self.claim().await;
-        assert_eq!(self.set_password().await.location(), "/home");
+        assert_eq!(self.set_password().await.location(), "/setup");
     }
 
     async fn set_password(&mut self) -> Answer {
@@ -225,7 +234,7 @@ async fn the_way_from_a_new_box_to_the_home_page_and_out_again() {
     assert_eq!(weak.status, StatusCode::UNPROCESSABLE_ENTITY);
     assert!(!weak.text.contains("Password1234"), "a password never comes back in a page");
     assert!(visit.post("/password", "password=one+two+three+four&again=other").await.text.contains("not the same"));
-    assert_eq!(visit.set_password().await.location(), "/home");
+    assert_eq!(visit.set_password().await.location(), "/setup");
     assert!(visit.folder.path().join("claimed").exists());
     let home = visit.get("/home").await;
     assert!(home.text.contains("Lightning") && home.text.len() < 12_000, "{} bytes", home.text.len());

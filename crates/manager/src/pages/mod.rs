@@ -8,6 +8,7 @@ pub(crate) mod password;
 pub(crate) mod recovery;
 pub(crate) mod restart;
 pub(crate) mod settings;
+pub(crate) mod setup;
 pub(crate) mod sign_in;
 pub(crate) mod trust;
 pub(crate) mod words;
@@ -52,6 +53,17 @@ pub(crate) fn progress(title: &str, seconds: u32, to: &str, body: Markup) -> Mar
 
 /// A page for the owner.
 pub(crate) fn owner(title: &str, session: &Current, place: Option<Place>, body: Markup) -> Markup {
+    owner_refreshed(title, session, place, None, body)
+}
+
+/// The same, asking for itself again after `refresh` seconds where the browser runs no scripts.
+pub(crate) fn owner_refreshed(
+    title: &str,
+    session: &Current,
+    place: Option<Place>,
+    refresh: Option<u32>,
+    body: Markup,
+) -> Markup {
     let entry = |entry: Place, path: &str, name: &str| {
         html! { li { a href=(path) aria-current=[(place == Some(entry)).then_some("page")] { (name) } } }
     };
@@ -70,7 +82,11 @@ pub(crate) fn owner(title: &str, session: &Current, place: Option<Place>, body: 
             button.quiet { "Sign out" }
         }
     };
-    frame(title, linked(), header, html! { main { (body) } })
+    let head = html! {
+        (linked())
+        @if let Some(seconds) = refresh { noscript { meta http-equiv="refresh" content=(seconds); } }
+    };
+    frame(title, head, header, html! { main { (body) } })
 }
 
 /// The hidden field that every form of the owner carries.

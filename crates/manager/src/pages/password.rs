@@ -39,7 +39,7 @@ pub(crate) async fn post(
         return Ok((StatusCode::UNPROCESSABLE_ENTITY, page(&session, Some(&complaint))).into_response());
     }
     match house.wizard.set_password(&house.sessions, chosen.password, session.address).await {
-        Ok(token) => Ok(([(header::SET_COOKIE, session_cookie(&token))], Redirect::to("/home")).into_response()),
+        Ok(token) => Ok(([(header::SET_COOKIE, session_cookie(&token))], Redirect::to("/setup")).into_response()),
         // Somebody else with the code was faster.
         Err(Error::Store(store::Error::Owned)) => Ok(Redirect::to("/sign-in").into_response()),
         Err(error) => Err(error.into()),

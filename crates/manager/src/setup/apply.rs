@@ -22,7 +22,7 @@ use twin::{Job, JobStep, LndState, Progress, Update, source::sentence};
 
 use super::{
     lnd_conf,
-    wallet::{Made, Origin, RECOVERY_WINDOW, Seed},
+    wallet::{Made, Origin, Seed},
 };
 use crate::{
     atomic,
@@ -70,6 +70,12 @@ pub(crate) struct Apply {
     running: AtomicBool,
     /// What the root program said of the seal.
     by_chip: AtomicBool,
+}
+
+impl Apply {
+    pub(crate) fn is_running(&self) -> bool {
+        self.running.load(Ordering::Acquire)
+    }
 }
 
 /// Begins, unless it goes on already; whether it began.
@@ -145,7 +151,7 @@ async fn seal(house: &House) -> Result<(), String> {
         return Ok(());
     }
     // Asked of LND itself and now: over the password of a wallet that exists nothing may ever be written.
-    match house.node.state().await.map_err(|error| sentence(&error))? {
+    match house.node.client.state().await.map_err(|error| sentence(&error))? {
         LndState::NonExisting => {}
         _ => return Ok(()),
     }
@@ -160,21 +166,21 @@ async fn wallet(house: &House) -> Result<(), String> {
     if house.setup.choices().wallet.is_some() {
         return Ok(());
     }
-    let origin = match house.node.state().await.map_err(|error| sentence(&error))? {
+    let origin = match house.node.client.state().await.map_err(|error| sentence(&error))? {
         LndState::NonExisting => {
-            let seed = with_seed(house, |seed| {
-                let window = if seed.origin == Origin::Restored { RECOVERY_WINDOW } else { 0 };
-                (seed.words.clone(), seed.passphrase.clone(), seed.password.clone(), seed.backup.clone(), window, seed.origin)
-            });
-            let (words, passphrase, password, backup, window, origin) =
-                seed.ok_or_else(|| t!("setup.apply.no_seed").into_owned())?;
-            let made = house.node.init_wallet(words.expose(), passphrase.expose(), password.expose(), window, backup).await;
-            made.map_err(|error| sentence(&error))?;
+            let seed = with_seed(house, |seed| (seed.wallet(), seed.origin));
+            let (wallet, origin) = seed.ok_or_else(|| t!("setup.apply.no_seed").into_owned())?;
+            house.node.client.init_wallet(wallet).await.map_err(|error| sentence(&error))?;
             origin
         }
         // Made before, and the note of it was lost to a power cut.
         _ => with_seed(house, |seed| seed.origin).unwrap_or(Origin::New),
     };
+    note_wallet(house, origin).await
+}
+
+/// Writes down that there is a wallet, forgets its seed, and has LND unlock it by itself from its next start on.
+pub(crate) async fn note_wallet(house: &House, origin: Origin) -> Result<(), String> {
     let made = Made { at: now(), origin, by_chip: house.setup.apply.by_chip.load(Ordering::Acquire) };
     let detail = match origin {
         Origin::New => "The wallet was made.",
@@ -183,7 +189,6 @@ async fn wallet(house: &House) -> Result<(), String> {
     let entry = store::Audit { at: now(), actor: "setup".into(), action: "wallet-made", detail: detail.into() };
     house.setup.change(entry, |choices| choices.wallet = Some(made)).await.map_err(|error| error.to_string())?;
     *house.setup.seed.lock().unwrap_or_else(PoisonError::into_inner) = None;
-    // From now on LND unlocks by itself.
     config(house).map_err(|error| error.to_string())
 }
 

@@ -1,9 +1,17 @@
 //! The Bitcoin back end: what can be chosen, and the live test of it.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::{
+    io,
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
 
-use bitcoind::{Auth, Endpoint, Network, Zmq};
+use bitcoind::{Auth, Endpoint, Network, Zmq, probe};
+use rust_i18n::t;
 use serde::{Deserialize, Serialize};
+use tokio::{net::TcpStream, sync::watch, task::AbortHandle, time};
+
+use crate::pages::words::Mood;
 
 /// The fee source of neutrino where the owner names none: it cannot estimate fees by itself.
 pub(crate) const FEE_URL: &str = "https://nodes.lightning.computer/fees/v1/btc-fee-estimates.json";
@@ -129,22 +137,114 @@ impl Own {
     }
 }
 
-/// The test of a back end that is not chosen yet.
+/// What is being tried and not chosen yet.
 #[derive(Debug, Default)]
-pub(crate) struct Probe(Mutex<Option<Running>>);
+pub(crate) struct Trials(Mutex<Option<Trial>>);
 
-#[derive(Debug, Clone)]
-pub(crate) struct Running {
+#[derive(Debug)]
+pub(crate) struct Trial {
     pub(crate) candidate: Bitcoin,
-    pub(crate) report: Arc<Mutex<bitcoind::Report>>,
+    pub(crate) test: Test,
 }
 
-impl Probe {
-    pub(crate) fn now(&self) -> Option<Running> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+#[derive(Debug)]
+pub(crate) enum Test {
+    Bitcoind(probe::Probe),
+    Neutrino(Peers),
+}
+
+/// One line of a test for the page.
+#[derive(Debug, Clone)]
+pub(crate) struct Line {
+    pub(crate) mood: Mood,
+    pub(crate) name: String,
+    pub(crate) sentence: String,
+    pub(crate) advice: Option<String>,
+}
+
+impl Trials {
+    pub(crate) fn set(&self, trial: Option<Trial>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = trial;
     }
 
-    pub(crate) fn set(&self, running: Option<Running>) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = running;
+    pub(crate) fn with<T>(&self, look: impl FnOnce(&Trial) -> T) -> Option<T> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(look)
+    }
+}
+
+impl Trial {
+    /// What was found so far, and whether that is all.
+    pub(crate) fn lines(&self) -> (Vec<Line>, bool) {
+        match &self.test {
+            Test::Bitcoind(probe) => {
+                let report = probe.report();
+                (report.checks.iter().map(line).collect(), report.finished)
+            }
+            Test::Neutrino(peers) => peers.lines.borrow().clone(),
+        }
+    }
+}
+
+fn line(check: &probe::Check) -> Line {
+    let mood = match check.state {
+        probe::State::Ok => Mood::Good,
+        probe::State::Warn => Mood::Busy,
+        probe::State::Fail => Mood::Bad,
+        probe::State::Pending | probe::State::Skipped => Mood::Off,
+    };
+    let subject = serde_json::to_value(check.subject).ok().and_then(|name| name.as_str().map(str::to_owned));
+    let name = t!(format!("setup.subject.{}", subject.unwrap_or_default())).into_owned();
+    Line { mood, name, sentence: check.sentence.clone(), advice: check.advice.clone() }
+}
+
+/// Whether the Bitcoin nodes that the owner named answer. Dropping it ends the test.
+#[derive(Debug)]
+pub(crate) struct Peers {
+    lines: watch::Receiver<(Vec<Line>, bool)>,
+    task: AbortHandle,
+}
+
+impl Drop for Peers {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// For one node to take a connection.
+const PEER_LIMIT: Duration = Duration::from_secs(8);
+
+impl Peers {
+    pub(crate) fn start(peers: Vec<Endpoint>) -> Self {
+        let (sender, lines) = watch::channel((Vec::new(), false));
+        let task = tokio::spawn(async move {
+            let mut found = Vec::new();
+            for peer in &peers {
+                found.push(try_peer(peer).await);
+                sender.send_replace((found.clone(), false));
+            }
+            if peers.is_empty() {
+                let (name, sentence) = (t!("setup.bitcoin.no_peers").into(), t!("setup.bitcoin.no_peers_good").into());
+                found.push(Line { mood: Mood::Good, name, sentence, advice: None });
+            }
+            sender.send_replace((found, true));
+        });
+        Self { lines, task: task.abort_handle() }
+    }
+}
+
+async fn try_peer(peer: &Endpoint) -> Line {
+    let name = t!("setup.bitcoin.peer", peer = peer).into_owned();
+    let connected = time::timeout(PEER_LIMIT, TcpStream::connect((peer.host(), peer.port()))).await;
+    let fault = match connected {
+        Ok(Ok(_)) => None,
+        Ok(Err(error)) => Some(error.kind().to_string()),
+        Err(_) => Some(io::ErrorKind::TimedOut.to_string()),
+    };
+    match fault {
+        None => Line { mood: Mood::Good, name, sentence: t!("setup.bitcoin.peer_good").into(), advice: None },
+        Some(what) => {
+            let sentence = t!("setup.bitcoin.peer_bad", what = what).into();
+            Line { mood: Mood::Bad, name, sentence, advice: Some(t!("setup.bitcoin.peer_advice").into()) }
+        }
     }
 }

@@ -15,13 +15,25 @@ pub(crate) mod bitcoin;
 pub(crate) mod lnd_conf;
 pub(crate) mod wallet;
 
-use std::{path::PathBuf, sync::Mutex};
+use std::{
+    path::PathBuf,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use serde::{Deserialize, Serialize};
 use store::{Audit, Store};
-use tokio::sync::watch;
+use tokio::{sync::watch, time};
+use twin::LndState;
 
-use crate::error::{Error, now};
+use crate::{
+    error::{Error, now},
+    request::Request,
+    shared::House,
+};
+
+/// How long a failure to get into LND waits for the next try.
+const RETRY: Duration = Duration::from_secs(30);
 
 /// Key of [`Choices`] in the store.
 const KEY: &str = "setup";
@@ -75,7 +87,7 @@ pub(crate) struct Setup {
     pub(crate) config_dir: PathBuf,
     /// The seed between its page and `InitWallet`, and nothing else.
     pub(crate) seed: Mutex<Option<wallet::Seed>>,
-    pub(crate) probe: bitcoin::Probe,
+    pub(crate) trial: bitcoin::Trials,
     pub(crate) apply: apply::Apply,
 }
 
@@ -87,7 +99,7 @@ impl Setup {
             choices: watch::Sender::new(choices),
             config_dir,
             seed: Mutex::default(),
-            probe: bitcoin::Probe::default(),
+            trial: bitcoin::Trials::default(),
             apply: apply::Apply::default(),
         })
     }
@@ -128,6 +140,44 @@ impl Setup {
     pub(crate) fn has_seed(&self) -> bool {
         self.seed.lock().unwrap_or_else(std::sync::PoisonError::into_inner).as_ref().is_some_and(wallet::Seed::is_ready)
     }
+}
+
+/// Follows LND: lets this program in whenever LND is up, and makes good what a power cut left half done.
+pub(crate) async fn follow(house: Arc<House>, mut states: watch::Receiver<LndState>) {
+    loop {
+        let state = *states.borrow_and_update();
+        if let Err(sentence) = take_note(&house, state).await {
+            tracing::warn!(error = sentence, "the setup's note of the wallet is not in order");
+        }
+        let is_up = matches!(state, LndState::RpcActive | LndState::ServerActive);
+        let retry = if is_up && let Err(error) = house.node.admit().await {
+            tracing::warn!(error = twin::source::sentence(&error), "LND does not let the manager in");
+            RETRY
+        } else {
+            // Nothing to do before the next change.
+            Duration::MAX
+        };
+        match time::timeout(retry, states.changed()).await {
+            Ok(Err(_)) => return,
+            Ok(Ok(())) | Err(_) => {}
+        }
+    }
+}
+
+/// A wallet that exists and is not noted: the power went between LND's making it and our note of it. Its password was
+/// sealed before it was made, so LND can unlock it by itself from now on.
+async fn take_note(house: &Arc<House>, state: LndState) -> Result<(), String> {
+    let exists = matches!(state, LndState::Locked | LndState::Unlocked | LndState::RpcActive | LndState::ServerActive);
+    let choices = house.setup.choices();
+    if !exists || choices.wallet.is_some() || choices.bitcoin.is_none() || house.setup.apply.is_running() {
+        return Ok(());
+    }
+    apply::note_wallet(house, wallet::Origin::New).await?;
+    if state == LndState::Locked {
+        let asked = house.desk.ask(&house.shared.run_dir, Request::LndRestart, "", RETRY).await;
+        asked.map_err(|refused| refused.0)?;
+    }
+    Ok(())
 }
 
 /// A line for the audit log.

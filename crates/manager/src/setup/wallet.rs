@@ -6,6 +6,7 @@
 //!                 └──────── a new seed ◄───────────────┘
 //! ```
 
+use lnd::{NewWallet, Recovery};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -19,7 +20,7 @@ pub(crate) const WORDS: usize = 24;
 pub(crate) const ASKED: usize = 4;
 const TRIES: u8 = 3;
 /// How many addresses ahead LND looks for funds of a restored seed.
-pub(crate) const RECOVERY_WINDOW: u32 = 2500;
+const RECOVERY_WINDOW: u16 = 2500;
 
 /// The wallet that was made, without anything secret.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -96,6 +97,18 @@ impl Seed {
     ) -> Result<Self, Error> {
         let password = Secret::new(new_password()?);
         Ok(Self { words: Secret::new(words), passphrase, origin, backup, password, stage })
+    }
+
+    /// What LND makes the wallet of.
+    pub(crate) fn wallet(&self) -> NewWallet {
+        let passphrase = self.passphrase.expose();
+        let recovery = Recovery { window: RECOVERY_WINDOW, backup: self.backup.clone() };
+        NewWallet {
+            password: lnd::Secret::new(self.password.expose().as_bytes()),
+            seed: lnd::Seed::new(self.words.expose().clone()),
+            passphrase: (!passphrase.is_empty()).then(|| lnd::Secret::new(passphrase.as_bytes())),
+            recovery: (self.origin == Origin::Restored).then_some(recovery),
+        }
     }
 
     pub(crate) fn is_ready(&self) -> bool {

@@ -1,9 +1,6 @@
 //! Wizard: where the blocks come from. What was typed is tested live before it is used.
 
-use std::{
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use axum::{
     extract::State,
@@ -18,12 +15,12 @@ use serde::Deserialize;
 use super::{field, page, refreshing};
 use crate::{
     http::{extract::Form, fail::Fail},
-    pages::{complaint, csrf, words::sentence},
+    pages::{complaint, csrf, words::{Mood, sentence}},
     request::Request,
     session::Current,
     setup::{
         Step, apply, audit,
-        bitcoin::{Backend, Bitcoin, Chain, Database, FEE_URL, Own, Running},
+        bitcoin::{Backend, Bitcoin, Chain, Database, FEE_URL, Own, Peers, Test, Trial},
         lnd_conf::is_value,
     },
     shared::House,
@@ -230,64 +227,47 @@ pub(crate) async fn post(State(house): State<Arc<House>>, session: Current, Form
 }
 
 fn begin(house: &House, candidate: Bitcoin) {
-    let report = Arc::new(Mutex::new(probe::Report::default()));
-    house.setup.probe.set(Some(Running { candidate: candidate.clone(), report: report.clone() }));
-    match &candidate.backend {
-        Backend::Bitcoind(own) => {
-            let Some(config) = own.config(candidate.chain) else { return };
-            let mut changes = probe::start(config);
-            tokio::spawn(async move {
-                loop {
-                    let news = changes.borrow_and_update().clone();
-                    *report.lock().unwrap_or_else(PoisonError::into_inner) = news;
-                    if changes.changed().await.is_err() {
-                        return;
-                    }
-                }
-            });
-        }
-        Backend::Neutrino { peers, .. } => {
-            let peers = peers.clone();
-            tokio::spawn(async move {
-                let news = crate::setup::bitcoin::try_peers(&peers).await;
-                *report.lock().unwrap_or_else(PoisonError::into_inner) = news;
-            });
-        }
-    }
+    let test = match &candidate.backend {
+        Backend::Bitcoind(own) => match own.config(candidate.chain) {
+            Some(config) => Test::Bitcoind(probe::Probe::start(config, probe::Options::default())),
+            None => return,
+        },
+        Backend::Neutrino { peers, .. } => Test::Neutrino(Peers::start(peers.clone())),
+    };
+    house.setup.trial.set(Some(Trial { candidate, test }));
 }
 
 /// `GET /setup/bitcoin/test`: what was found so far.
 pub(crate) async fn test(State(house): State<Arc<House>>, session: Current) -> Response {
-    let Some(running) = house.setup.probe.now() else {
+    let Some((lines, finished)) = house.setup.trial.with(|trial| trial.lines()) else {
         return Redirect::to(Step::Bitcoin.path()).into_response();
     };
-    let report = running.report.lock().unwrap_or_else(PoisonError::into_inner).clone();
-    let failed = report.checks.iter().any(|check| check.state == probe::State::Fail);
+    let failed = lines.iter().any(|line| line.mood == Mood::Bad);
     let body = html! {
         h1 { (t!("setup.bitcoin.test_title")) }
         p.lead role="status" {
-            (match (report.finished, failed) {
+            (match (finished, failed) {
                 (false, _) => t!("setup.bitcoin.test_running"),
                 (true, true) => t!("setup.bitcoin.test_failed"),
                 (true, false) => t!("setup.bitcoin.test_good"),
             })
         }
         ul.phases {
-            @for check in &report.checks {
-                @let (class, word) = match check.state {
-                    probe::State::Ok => ("good", t!("setup.check.ok")),
-                    probe::State::Warn => ("busy", t!("setup.check.warn")),
-                    probe::State::Fail => ("bad", t!("setup.check.fail")),
-                    probe::State::Pending => ("off", t!("setup.check.pending")),
+            @for line in &lines {
+                @let word = match line.mood {
+                    Mood::Good => t!("setup.check.ok"),
+                    Mood::Busy => t!("setup.check.warn"),
+                    Mood::Bad => t!("setup.check.fail"),
+                    Mood::Off => t!("setup.check.pending"),
                 };
                 li {
-                    span.badge.(class) { (word) } " " strong { (check.name) }
-                    @if !check.sentence.is_empty() { p { (sentence(&check.sentence)) } }
-                    @if let Some(advice) = &check.advice { p.hint { (advice) } }
+                    span.badge.(line.mood.class()) { (word) } " " strong { (line.name) }
+                    @if !line.sentence.is_empty() { p { (sentence(&line.sentence)) } }
+                    @if let Some(advice) = &line.advice { p.hint { (sentence(advice)) } }
                 }
             }
         }
-        @if report.finished {
+        @if finished {
             form.row method="post" action="/setup/bitcoin/use" {
                 (csrf(&session))
                 @if failed { button.second { (t!("setup.bitcoin.use_anyway")) } } @else { button { (t!("setup.bitcoin.use")) } }
@@ -296,7 +276,7 @@ pub(crate) async fn test(State(house): State<Arc<House>>, session: Current) -> R
             @if failed { p.hint { (t!("setup.bitcoin.use_anyway_why")) } }
         }
     };
-    if report.finished {
+    if finished {
         page(&house, &session, Step::Bitcoin, body).into_response()
     } else {
         refreshing(&house, &session, Step::Bitcoin, 2, body).into_response()
@@ -305,17 +285,16 @@ pub(crate) async fn test(State(house): State<Arc<House>>, session: Current) -> R
 
 /// `POST /setup/bitcoin/use`: what was tested becomes the choice, and LND starts with it.
 pub(crate) async fn take(State(house): State<Arc<House>>, session: Current) -> Result<Response, Fail> {
-    let Some(running) = house.setup.probe.now() else {
+    let Some(candidate) = house.setup.trial.with(|trial| trial.candidate.clone()) else {
         return Ok(Redirect::to(Step::Bitcoin.path()).into_response());
     };
-    let detail = match &running.candidate.backend {
-        Backend::Neutrino { .. } => format!("neutrino on {}", running.candidate.chain.name()),
-        Backend::Bitcoind(own) => format!("bitcoind at {} on {}", own.rpc, running.candidate.chain.name()),
+    let detail = match &candidate.backend {
+        Backend::Neutrino { .. } => format!("neutrino on {}", candidate.chain.name()),
+        Backend::Bitcoind(own) => format!("bitcoind at {} on {}", own.rpc, candidate.chain.name()),
     };
-    let candidate = running.candidate;
     house.setup.change(audit(&session, "bitcoin-chosen", detail), |choices| choices.bitcoin = Some(candidate)).await?;
     apply::config(&house)?;
-    house.setup.probe.set(None);
+    house.setup.trial.set(None);
     // The unit also starts by itself once the file is there; one that runs must read it anew.
     match house.desk.ask(&house.shared.run_dir, Request::LndRestart, "", RESTART_LIMIT).await {
         Ok(_) => {}

@@ -10,7 +10,7 @@ use axum::{extract::State, response::Redirect};
 use maud::{Markup, html};
 use rust_i18n::t;
 
-use super::owner;
+use super::owner_refreshed;
 use crate::{session::Current, setup::Step, shared::House};
 
 /// `GET /setup`: to the first step that is not done.
@@ -20,9 +20,18 @@ pub(crate) async fn start(State(house): State<Arc<House>>) -> Redirect {
 
 /// The frame of a step: where one is, and the steps that can be gone to.
 pub(crate) fn page(house: &House, session: &Current, step: Step, body: Markup) -> Markup {
+    framed(house, session, step, None, body)
+}
+
+/// The same for a page on which something goes on: it looks again by itself, with scripts and without.
+pub(crate) fn refreshing(house: &House, session: &Current, step: Step, seconds: u32, body: Markup) -> Markup {
+    framed(house, session, step, Some(seconds), body)
+}
+
+fn framed(house: &House, session: &Current, step: Step, refresh: Option<u32>, body: Markup) -> Markup {
     let title = t!(format!("setup.steps.{}", step.name()));
     let body = html! {
-        div.narrow {
+        div.narrow data-poll=[refresh] {
             nav.steps-nav aria-label=(t!("setup.steps_label")) {
                 ol.steps {
                     @for other in Step::ALL {
@@ -37,12 +46,7 @@ pub(crate) fn page(house: &House, session: &Current, step: Step, body: Markup) -
             (body)
         }
     };
-    owner(&title, session, None, body)
-}
-
-/// The same, asking for itself again after some seconds where the browser runs no scripts.
-pub(crate) fn refreshing(house: &House, session: &Current, step: Step, seconds: u32, body: Markup) -> Markup {
-    super::with_refresh(page(house, session, step, body), seconds)
+    owner_refreshed(&title, session, None, refresh, body)
 }
 
 /// A text field with its label, and a hint under it.

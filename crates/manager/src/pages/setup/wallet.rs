@@ -150,9 +150,11 @@ pub(crate) async fn new(
     if form.passphrase.expose() != form.again.expose() {
         return refuse(&t!("setup.wallet.passphrase_differs"));
     }
-    let words = match house.node.gen_seed(form.passphrase.expose()).await {
-        Ok(words) => words,
-        Err(error) => return refuse(&crate::pages::words::sentence(&error.to_string())),
+    let passphrase = form.passphrase.expose();
+    let passphrase = (!passphrase.is_empty()).then(|| lnd::Secret::new(passphrase.as_bytes()));
+    let words = match house.node.client.new_seed(passphrase.as_ref()).await {
+        Ok(seed) => seed.expose().to_vec(),
+        Err(error) => return refuse(&crate::pages::words::sentence(&twin::source::sentence(&error))),
     };
     let seed = Seed::new(words, form.passphrase)?;
     put(&house, Some(seed));
