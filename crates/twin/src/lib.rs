@@ -1,9 +1,12 @@
 //! The twin: the state of the box as plain data, one writer, a change feed.
 //!
 //! Sources send [`Update`]s to the one task that owns the [`Twin`]; views hold a [`Reader`] and render from the newest
-//! [`State`] without asking any back end. An update that changes nothing is dropped, so a feed never wakes in vain.
+//! [`State`] without asking any back end. An update that changes nothing wakes no feed; of the node it still renews when
+//! the part was last read.
 
 mod job;
+pub mod money;
+pub mod node;
 pub mod source;
 mod state;
 
@@ -12,6 +15,8 @@ use std::sync::Arc;
 use tokio::sync::{broadcast, mpsc, watch};
 
 pub use job::*;
+pub use money::{MilliSat, Sat};
+pub use node::{Node, Seen};
 pub use state::*;
 
 /// What a source says it saw.
@@ -27,6 +32,16 @@ pub enum Update {
     Lnd(Lnd),
     /// Work of that name began or went on.
     Job(&'static str, Job),
+    Info(node::Info),
+    Balances(node::Balances),
+    Channels(node::Channels),
+    Peers(Vec<node::Peer>),
+    Htlcs(Vec<node::Htlc>),
+    Invoices(node::Invoices),
+    Payments(node::Payments),
+    Transactions(node::Transactions),
+    Graph(node::Graph),
+    Backup(node::Backup),
     /// The source itself came or went.
     Source(&'static str, SourceHealth),
 }
@@ -40,6 +55,16 @@ pub enum Topic {
     Network,
     Lnd,
     Jobs,
+    Info,
+    Balances,
+    Channels,
+    Peers,
+    Htlcs,
+    Invoices,
+    Payments,
+    Transactions,
+    Graph,
+    Backup,
     Sources,
 }
 
@@ -85,8 +110,9 @@ impl Twin {
     pub async fn run(mut self) {
         while let Some(update) = self.updates.recv().await {
             let mut state = (**self.state.borrow()).clone();
-            if let Some(topic) = apply(&mut state, update) {
-                self.state.send_replace(Arc::new(state));
+            let topic = apply(&mut state, update);
+            self.state.send_replace(Arc::new(state));
+            if let Some(topic) = topic {
                 // No receiver is no fault: nobody is looking.
                 let _ = self.changes.send(topic);
             }
@@ -94,14 +120,24 @@ impl Twin {
     }
 }
 
-/// Puts `update` into `state` and names the topic, or `None` when nothing differs.
+/// Puts `update` into `state` and names the topic, or `None` when nothing differs but the time of reading.
 fn apply(state: &mut State, update: Update) -> Option<Topic> {
+    fn seen<T: PartialEq>(field: &mut Seen<T>, value: T, topic: Topic) -> Option<Topic> {
+        let is_news = field.since.is_none() || field.value != value;
+        field.since = Some(source::now());
+        // An equal value keeps its old place in memory.
+        is_news.then(|| {
+            field.value = value;
+            topic
+        })
+    }
     fn set<T: PartialEq>(field: &mut T, value: T, topic: Topic) -> Option<Topic> {
         (*field != value).then(|| {
             *field = value;
             topic
         })
     }
+    let node = &mut state.node;
     match update {
         Update::Boot(boot) => set(&mut state.boot, boot, Topic::Boot),
         Update::Units(units) => set(&mut state.units, units.into_iter().collect(), Topic::Units),
@@ -116,6 +152,16 @@ fn apply(state: &mut State, update: Update) -> Option<Topic> {
             Some(old) if old == job => None,
             _ => Some(Topic::Jobs),
         },
+        Update::Info(info) => seen(&mut node.info, Arc::new(info), Topic::Info),
+        Update::Balances(balances) => seen(&mut node.balances, balances, Topic::Balances),
+        Update::Channels(channels) => seen(&mut node.channels, Arc::new(channels), Topic::Channels),
+        Update::Peers(peers) => seen(&mut node.peers, Arc::new(peers), Topic::Peers),
+        Update::Htlcs(htlcs) => seen(&mut node.htlcs, Arc::new(htlcs), Topic::Htlcs),
+        Update::Invoices(invoices) => seen(&mut node.invoices, Arc::new(invoices), Topic::Invoices),
+        Update::Payments(payments) => seen(&mut node.payments, Arc::new(payments), Topic::Payments),
+        Update::Transactions(transactions) => seen(&mut node.transactions, Arc::new(transactions), Topic::Transactions),
+        Update::Graph(graph) => seen(&mut node.graph, graph, Topic::Graph),
+        Update::Backup(backup) => seen(&mut node.backup, Arc::new(backup), Topic::Backup),
         Update::Source(name, health) => match state.sources.insert(name.to_owned(), health.clone()) {
             Some(old) if old == health => None,
             _ => Some(Topic::Sources),
@@ -140,6 +186,30 @@ mod tests {
         assert_eq!(reader.state().lnd, lnd);
         assert_eq!(changes.try_recv().unwrap(), Topic::Lnd);
         assert!(changes.try_recv().is_err(), "the second, equal update must not wake anyone");
+    }
+
+    #[test]
+    fn an_equal_part_of_the_node_wakes_nobody_but_counts_as_read() {
+        let mut state = State::default();
+        let balances = node::Balances::default();
+        assert_eq!(
+            apply(&mut state, Update::Balances(balances)),
+            Some(Topic::Balances),
+            "zeros that were read are news"
+        );
+        state.node.balances.since = Some(7);
+        assert_eq!(apply(&mut state, Update::Balances(balances)), None);
+        assert!(state.node.balances.since > Some(7));
+        let more = node::Balances { confirmed: Sat::new(1), ..balances };
+        assert_eq!(apply(&mut state, Update::Balances(more)), Some(Topic::Balances));
+        assert_eq!(state.node.balances.confirmed, Sat::new(1));
+    }
+
+    #[test]
+    fn a_copy_of_the_state_shares_its_long_lists() {
+        let mut state = State::default();
+        apply(&mut state, Update::Peers(vec![node::Peer::default(); 100]));
+        assert!(Arc::ptr_eq(&state.clone().node.peers.value, &state.node.peers.value));
     }
 
     #[test]

@@ -4,6 +4,8 @@ use std::{collections::BTreeMap, net::IpAddr};
 
 use serde::{Deserialize, Serialize};
 
+use crate::node::Node;
+
 /// Seconds since 1970-01-01T00:00:00Z.
 pub type UnixSeconds = u64;
 
@@ -18,6 +20,8 @@ pub struct State {
     /// Long work by its name.
     pub jobs: BTreeMap<String, crate::Job>,
     /// Health of each source, by its name ("systemd", "resources", "network", "lnd", "boot").
+    pub node: Node,
+    /// Health of each source, by its name ("systemd", "resources", "network", "lnd", "node", "boot").
     pub sources: BTreeMap<String, SourceHealth>,
 }
 
