@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use tokio::time::{sleep, timeout};
+use tokio::{
+    sync::watch,
+    time::{sleep, timeout},
+};
 use twin::{
     Lnd, LndState, Sender, Update,
     source::{Backoff, Health, TwinGone, now, sentence},
@@ -10,7 +13,7 @@ use twin::{
 
 use crate::{
     Config, Error, connect,
-    proto::{GetStateRequest, SubscribeStateRequest, WalletState, state_client::StateClient},
+    proto::lnrpc::{GetStateRequest, SubscribeStateRequest, WalletState, state_client::StateClient},
 };
 
 /// The state is read this often even when the stream tells nothing.
@@ -22,7 +25,12 @@ pub const BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::fro
 
 /// Follows LND's state, for as long as the twin lives.
 pub async fn run(config: Config, twin: Sender) {
-    let mut watcher = Watcher { config, health: Health::new("lnd", twin), last: None };
+    run_and_tell(config, twin, watch::Sender::new(LndState::Unreachable)).await;
+}
+
+/// The same, and tells the state to `state`, too.
+pub(super) async fn run_and_tell(config: Config, twin: Sender, state: watch::Sender<LndState>) {
+    let mut watcher = Watcher { config, health: Health::new("lnd", twin), last: None, state };
     let mut backoff = Backoff::new(BACKOFF.0, BACKOFF.1);
     loop {
         let Err(error) = watcher.follow(&mut backoff).await;
@@ -39,6 +47,7 @@ struct Watcher {
     config: Config,
     health: Health,
     last: Option<Lnd>,
+    state: watch::Sender<LndState>,
 }
 
 impl Watcher {
@@ -66,7 +75,7 @@ impl Watcher {
         let answer = timeout(CALL_LIMIT, client.get_state(GetStateRequest {})).await;
         let answer = answer.map_err(|_| self.late("tell its state"))?;
         let number = answer.map_err(|status| self.failed("tell its state", status))?.into_inner().state;
-        let state = state(number).ok_or(Error::UnknownState { address: self.config.address, number })?;
+        let state = of_number(number).ok_or(Error::UnknownState { address: self.config.address, number })?;
         self.tell(state).await?;
         Ok(self.health.connected().await?)
     }
@@ -81,6 +90,7 @@ impl Watcher {
             let lnd = Lnd { state, since: now() };
             self.last = Some(lnd.clone());
             self.health.send(Update::Lnd(lnd)).await?;
+            self.state.send_replace(state);
         }
         Ok(())
     }
@@ -90,13 +100,12 @@ impl Watcher {
     }
 
     fn failed(&self, action: &'static str, status: tonic::Status) -> Error {
-        let what = if status.message().is_empty() { status.code().description() } else { status.message() };
-        Error::Call { address: self.config.address, action, what: what.to_owned() }
+        Error::of_status(self.config.address, action, &status)
     }
 }
 
 /// The twin's word for a number on the wire; `None` for one that this version does not know.
-fn state(number: i32) -> Option<LndState> {
+pub(crate) fn of_number(number: i32) -> Option<LndState> {
     Some(match WalletState::try_from(number).ok()? {
         WalletState::NonExisting => LndState::NonExisting,
         WalletState::Locked => LndState::Locked,
@@ -113,7 +122,7 @@ mod tests {
 
     #[test]
     fn numbers_are_those_of_lnd() {
-        let numbers = [0, 1, 2, 3, 4, 255, 5, -1].map(state);
+        let numbers = [0, 1, 2, 3, 4, 255, 5, -1].map(of_number);
         use LndState::*;
         let known = [NonExisting, Locked, Unlocked, RpcActive, ServerActive, WaitingToStart].map(Some);
         assert_eq!(numbers[..6], known);

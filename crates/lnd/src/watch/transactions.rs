@@ -1,0 +1,52 @@
+//! The wallet's transactions.
+
+use std::time::Duration;
+
+use tonic::Streaming;
+use twin::{
+    Update,
+    node::{NEWEST, Transactions},
+};
+
+use super::follow::{Context, Part};
+use crate::{
+    Client, Error,
+    client::ask,
+    proto::lnrpc::{GetTransactionsRequest, Transaction},
+};
+
+/// LND gathers all of them for each page, so the pages for counting are long.
+const PAGE: u32 = 1000;
+
+pub(super) struct TransactionsPart;
+
+impl Part for TransactionsPart {
+    const NAME: &'static str = "transactions";
+    const INTERVAL: Duration = Duration::from_secs(300);
+    const MOVES_MONEY: bool = true;
+    type Hint = Transaction;
+
+    async fn listen(client: Client) -> Result<Streaming<Transaction>, Error> {
+        let request = GetTransactionsRequest::default();
+        ask!(client, Duration::MAX, "tell of its transactions", lightning.subscribe_transactions(request))
+    }
+
+    async fn read(&mut self, context: &Context) -> Result<Update, Error> {
+        let mut newest = context.client.unconfirmed_transactions().await?;
+        let mut total = newest.len() as u64;
+        let mut confirmed = 0;
+        loop {
+            let page = context.client.transactions(confirmed, PAGE).await?;
+            let length = u32::try_from(page.len()).unwrap_or(u32::MAX);
+            total += u64::from(length);
+            confirmed += length;
+            newest.extend(page.into_iter().take(NEWEST.saturating_sub(newest.len())));
+            if length < PAGE {
+                break;
+            }
+        }
+        newest.truncate(NEWEST);
+        newest.shrink_to_fit();
+        Ok(Update::Transactions(Transactions { newest, total }))
+    }
+}
