@@ -22,7 +22,10 @@ use tokio::{net::TcpStream, time::timeout};
 use tokio_rustls::{TlsConnector, client::TlsStream};
 use tonic::transport::{Channel, Endpoint};
 
-use crate::{Config, Error};
+use crate::{
+    Config, Error,
+    alive::{Alive, Watched},
+};
 
 /// Limit for the TCP connection, and again for the TLS handshake.
 pub const CONNECT_LIMIT: Duration = Duration::from_secs(5);
@@ -30,22 +33,36 @@ pub const CONNECT_LIMIT: Duration = Duration::from_secs(5);
 pub const IDLE_LIMIT: Duration = Duration::from_secs(30);
 pub const PING_LIMIT: Duration = Duration::from_secs(10);
 
+/// Bytes that may be under way unread: on one stream, and on all of a connection. The first is small beside the second,
+/// so that streams nobody reads for a moment do not hold up the others.
+const STREAM_WINDOW: u32 = 64 << 10;
+const CONNECTION_WINDOW: u32 = 2 << 20;
+
 /// Connects to LND. The channel serves for one connection: when that ends, its calls fail and a new one is to be made,
 /// so that the certificate file is read again.
 pub async fn connect(config: &Config) -> Result<Channel, Error> {
+    connect_watched(config).await.map(|(channel, _)| channel)
+}
+
+/// The same with a mark that tells when the connection has ended.
+pub(crate) async fn connect_watched(config: &Config) -> Result<(Channel, Alive), Error> {
     let address = config.address;
-    let stream = tls(config).await?;
+    let (stream, alive) = Watched::new(tls(config).await?);
     // tonic asks for a connection through a connector; it gets the one made above, and no second.
     let once = Arc::new(Mutex::new(Some(TokioIo::new(stream))));
     let connector = tower::service_fn(move |_| {
         let stream = once.lock().unwrap_or_else(PoisonError::into_inner).take();
         std::future::ready(stream.ok_or_else(|| io::Error::from(io::ErrorKind::NotConnected)))
     });
-    let endpoint =
-        Endpoint::from_static("https://localhost").http2_keep_alive_interval(IDLE_LIMIT).keep_alive_timeout(PING_LIMIT);
+    let endpoint = Endpoint::from_static("https://localhost")
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .http2_keep_alive_interval(IDLE_LIMIT)
+        .keep_alive_timeout(PING_LIMIT);
     let channel = timeout(CONNECT_LIMIT, endpoint.connect_with_connector(connector)).await;
     let channel = channel.map_err(|_| late(config, "begin HTTP/2"))?;
-    channel.map_err(|error| Error::Unreachable { address, what: twin::source::sentence(&error) })
+    let channel = channel.map_err(|error| Error::Unreachable { address, what: twin::source::sentence(&error) })?;
+    Ok((channel, alive))
 }
 
 fn late(config: &Config, action: &'static str) -> Error {

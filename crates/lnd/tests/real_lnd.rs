@@ -12,15 +12,9 @@ use std::{
     time::Duration,
 };
 
-use lnd::{Config, Error, connect};
+use lnd::{Client, Config, Error, Secret, client::NewWallet, connect};
 use tokio::{sync::broadcast, time::Instant};
 use twin::{LndState, Reader, Topic, Twin};
-
-#[allow(unreachable_pub, clippy::all, reason = "generated code")]
-mod proto {
-    include!(concat!(env!("OUT_DIR"), "/tests/lnrpc.rs"));
-}
-use proto::{GenSeedRequest, InitWalletRequest, wallet_unlocker_client::WalletUnlockerClient};
 
 /// An LND on regtest with neutrino and no peers: it reaches `RPC_ACTIVE`, and waits there for a chain.
 struct RealLnd {
@@ -114,11 +108,12 @@ async fn the_twin_follows_a_real_lnd_from_no_wallet_through_a_crash_to_a_new_cer
     watch.until(&lnd, "no wallet", |state, _| state == LndState::NonExisting).await;
     assert!(watch.reader.state().sources["lnd"].connected);
 
-    let mut unlocker = WalletUnlockerClient::new(connect(&lnd.config()).await.unwrap());
-    let seed = unlocker.gen_seed(GenSeedRequest {}).await.unwrap().into_inner().cipher_seed_mnemonic;
-    assert_eq!(seed.len(), 24);
-    let wallet = InitWalletRequest { wallet_password: b"a password of a test".into(), cipher_seed_mnemonic: seed };
-    unlocker.init_wallet(wallet).await.unwrap();
+    let client = Client::new(lnd.config(), None);
+    let seed = client.new_seed(None).await.unwrap();
+    assert_eq!(seed.expose().len(), 24);
+    let password = Secret::new("a password of a test");
+    let wallet = NewWallet { password, seed, passphrase: None, recovery: None };
+    client.init_wallet(wallet).await.unwrap();
     let active = |state| matches!(state, LndState::RpcActive | LndState::ServerActive);
     watch.until(&lnd, "an active wallet", |state, _| active(state)).await;
 
