@@ -3,6 +3,7 @@
 //! Sources send [`Update`]s to the one task that owns the [`Twin`]; views hold a [`Reader`] and render from the newest
 //! [`State`] without asking any back end. An update that changes nothing is dropped, so a feed never wakes in vain.
 
+pub mod bitcoin;
 pub mod source;
 mod state;
 
@@ -10,6 +11,7 @@ use std::sync::Arc;
 
 use tokio::sync::{broadcast, mpsc, watch};
 
+pub use bitcoin::Bitcoin;
 pub use state::*;
 
 /// What a source says it saw.
@@ -23,6 +25,8 @@ pub enum Update {
     Resources(Resources),
     Network(Network),
     Lnd(Lnd),
+    /// The owner's own bitcoind, after a read.
+    Bitcoin(Bitcoin),
     /// The source itself came or went.
     Source(&'static str, SourceHealth),
 }
@@ -35,6 +39,7 @@ pub enum Topic {
     Resources,
     Network,
     Lnd,
+    Bitcoin,
     Sources,
 }
 
@@ -107,6 +112,7 @@ fn apply(state: &mut State, update: Update) -> Option<Topic> {
         Update::Resources(resources) => set(&mut state.resources, resources, Topic::Resources),
         Update::Network(network) => set(&mut state.network, network, Topic::Network),
         Update::Lnd(lnd) => set(&mut state.lnd, lnd, Topic::Lnd),
+        Update::Bitcoin(bitcoin) => set(&mut state.bitcoin, bitcoin, Topic::Bitcoin),
         Update::Source(name, health) => match state.sources.insert(name.to_owned(), health.clone()) {
             Some(old) if old == health => None,
             _ => Some(Topic::Sources),

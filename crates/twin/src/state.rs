@@ -15,7 +15,8 @@ pub struct State {
     pub resources: Resources,
     pub network: Network,
     pub lnd: Lnd,
-    /// Health of each source, by its name ("systemd", "resources", "network", "lnd", "boot").
+    pub bitcoin: crate::Bitcoin,
+    /// Health of each source, by its name ("systemd", "resources", "network", "lnd", "bitcoind", "boot").
     pub sources: BTreeMap<String, SourceHealth>,
 }
 
