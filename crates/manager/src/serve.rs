@@ -26,6 +26,7 @@ use crate::{
     http::{self, Listeners, routes},
     limits::Limits,
     node::Node,
+    pages::node::send::Tickets,
     request::Desk,
     session::Sessions,
     setup::{self, Setup},
@@ -179,7 +180,8 @@ async fn begin(
     });
     let house = kept.map(|Kept { store, sessions, wizard, setup, .. }| {
         let (limits, hub, desk) = (Limits::new(), Arc::new(Hub::new()), Desk::default());
-        Arc::new(House { shared: shared.clone(), store, sessions, limits, wizard, setup, node, desk, sender, hub })
+        let tickets = Tickets::default();
+        Arc::new(House { shared: shared.clone(), store, sessions, limits, wizard, setup, node, tickets, desk, sender, hub })
     });
     Ok(Begun { shared, house, keeper })
 }

@@ -14,6 +14,7 @@ use crate::{
     fault::Fault,
     limits::Limits,
     node::Node,
+    pages::node::send::Tickets,
     request::{Desk, Request},
     session::Sessions,
     setup::Setup,
@@ -54,6 +55,8 @@ pub(crate) struct House {
     pub(crate) wizard: Wizard,
     pub(crate) setup: Setup,
     pub(crate) node: Node,
+    /// Payments that were shown and not confirmed, and what became of the others.
+    pub(crate) tickets: Tickets,
     /// What is asked of root, one after the other.
     pub(crate) desk: Desk,
     /// Where the manager itself tells the twin what it does.

@@ -7,6 +7,7 @@
 mod job;
 pub mod money;
 pub mod node;
+pub mod bitcoin;
 pub mod source;
 mod state;
 
@@ -17,6 +18,7 @@ use tokio::sync::{broadcast, mpsc, watch};
 pub use job::*;
 pub use money::{MilliSat, Sat};
 pub use node::{Node, Seen};
+pub use bitcoin::Bitcoin;
 pub use state::*;
 
 /// What a source says it saw.
@@ -42,6 +44,8 @@ pub enum Update {
     Transactions(node::Transactions),
     Graph(node::Graph),
     Backup(node::Backup),
+    /// The owner's own bitcoind, after a read.
+    Bitcoin(Bitcoin),
     /// The source itself came or went.
     Source(&'static str, SourceHealth),
 }
@@ -65,6 +69,7 @@ pub enum Topic {
     Transactions,
     Graph,
     Backup,
+    Bitcoin,
     Sources,
 }
 
@@ -162,6 +167,7 @@ fn apply(state: &mut State, update: Update) -> Option<Topic> {
         Update::Transactions(transactions) => seen(&mut node.transactions, Arc::new(transactions), Topic::Transactions),
         Update::Graph(graph) => seen(&mut node.graph, graph, Topic::Graph),
         Update::Backup(backup) => seen(&mut node.backup, Arc::new(backup), Topic::Backup),
+        Update::Bitcoin(bitcoin) => set(&mut state.bitcoin, bitcoin, Topic::Bitcoin),
         Update::Source(name, health) => match state.sources.insert(name.to_owned(), health.clone()) {
             Some(old) if old == health => None,
             _ => Some(Topic::Sources),

@@ -19,9 +19,10 @@ pub struct State {
     pub lnd: Lnd,
     /// Long work by its name.
     pub jobs: BTreeMap<String, crate::Job>,
-    /// Health of each source, by its name ("systemd", "resources", "network", "lnd", "boot").
     pub node: Node,
     /// Health of each source, by its name ("systemd", "resources", "network", "lnd", "node", "boot").
+    pub bitcoin: crate::Bitcoin,
+    /// Health of each source, by its name ("systemd", "resources", "network", "lnd", "bitcoind", "boot").
     pub sources: BTreeMap<String, SourceHealth>,
 }
 

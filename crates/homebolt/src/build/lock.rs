@@ -134,6 +134,17 @@ pub fn resolve(
     })
 }
 
+/// Asks the mirrors for one set only, of any suite.
+pub fn resolve_set(
+    wanted: &WantedSet,
+    suite: &str,
+    arch: &str,
+    mirrors: &Mirrors,
+    folder: &Path,
+) -> Result<Vec<Package>, Error> {
+    Apt::new(folder, arch, suite, mirrors)?.resolve(wanted, &[])
+}
+
 /// apt with folders of its own.
 struct Apt {
     options: Vec<String>,

@@ -10,6 +10,7 @@
 //!                              GRUB ─► esp.img ─────────┘
 //! ```
 
+pub mod bitcoind;
 mod board;
 mod cache;
 mod command;

@@ -20,7 +20,7 @@ use super::{
     headers,
 };
 use crate::{
-    pages::{audit, claim, health, home, password, recovery, restart, settings, setup, sign_in, trust},
+    pages::{audit, claim, health, home, node, password, recovery, restart, settings, setup, sign_in, trust},
     shared::{House, Shared},
 };
 
@@ -75,6 +75,19 @@ pub(crate) fn table() -> Vec<Route<Arc<House>>> {
         GET  "/settings"          Owner   settings::get,
         POST "/settings/password" Owner   settings::change_password,
         POST "/settings/sessions" Owner   settings::end_sessions,
+        GET  "/receive"                Owner node::receive::get,
+        POST "/receive/invoice"        Owner node::receive::invoice,
+        GET  "/receive/invoice/{hash}" Owner node::receive::shown,
+        POST "/receive/address"        Owner node::receive::address,
+        GET  "/send"                   Owner node::send::get,
+        POST "/send"                   Owner node::send::read,
+        GET  "/send/{ticket}"          Owner node::send::ticket,
+        POST "/send/{ticket}"          Owner node::send::confirm,
+        GET  "/channels"               Owner node::channels::get,
+        POST "/channels/open"          Owner node::channels::open,
+        POST "/channels/close"         Owner node::channels::close,
+        POST "/peers/connect"          Owner node::channels::connect,
+        POST "/peers/disconnect"       Owner node::channels::disconnect,
         GET  "/setup"                  Owner setup::start,
         GET  "/setup/bitcoin"          Owner setup::bitcoin::get,
         POST "/setup/bitcoin"          Owner setup::bitcoin::post,

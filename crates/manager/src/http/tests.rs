@@ -100,6 +100,7 @@ pub(crate) async fn visit() -> Visit {
         hub: Arc::new(Hub::new()),
         setup: Setup::open(store.clone(), folder.path().to_owned()).await.unwrap(),
         node: Node::new(lnd, folder.path().join("admin.macaroon"), folder.path().join("lnd.macaroon")),
+        tickets: Default::default(),
         desk: Desk::default(),
         sender: twin.clone(),
         store,

@@ -9,16 +9,21 @@ use axum::{
 };
 use maud::{Markup, html};
 use release::Release;
+use rust_i18n::t;
 use store::Kind;
 use twin::{Slot, SourceHealth, Topic};
 
 use super::{
-    Place, owner,
+    Place,
+    node::cards,
+    owner,
+    setup::summary,
     words::{self, Mood},
 };
 use crate::{
     http::{current, extract::Peer},
     session::Current,
+    setup::apply,
     shared::House,
     sse,
 };
@@ -46,7 +51,17 @@ pub(crate) async fn get(State(house): State<Arc<House>>, session: Current) -> Ma
         h1 { (name) }
         p #connection role="status" {}
         div #problems data-live aria-live="polite" { (Fragment::Problems.render(&state, &house.shared.release)) }
-        div.cards { @for fragment in Fragment::ALL { @if fragment != Fragment::Problems { (card(fragment)) } } }
+        @if let Some(step) = house.setup.next() {
+            div.notice {
+                h2 { (t!("setup.unfinished")) }
+                p { a.button href=(step.path()) { (t!("setup.go_on")) } }
+            }
+        }
+        div.cards {
+            @for fragment in Fragment::ALL {
+                @if !matches!(fragment, Fragment::Problems | Fragment::Apply) { (card(fragment)) }
+            }
+        }
         p.actions { a.button.second href="/restart" { "Restart the box" } }
     };
     owner(&name, &session, Some(Place::Home), body)
@@ -61,33 +76,62 @@ pub(crate) async fn events(State(house): State<Arc<House>>, session: Current) ->
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fragment {
     Problems,
+    Balances,
+    Sync,
+    NodeChannels,
+    Activity,
     Lnd,
     Network,
     System,
     Resources,
     Units,
+    /// On the wizard's last page.
+    Apply,
 }
 
 impl Fragment {
-    pub(crate) const ALL: [Self; 6] =
-        [Self::Problems, Self::Lnd, Self::Network, Self::System, Self::Resources, Self::Units];
+    pub(crate) const ALL: [Self; 11] = [
+        Self::Problems,
+        Self::Balances,
+        Self::Sync,
+        Self::NodeChannels,
+        Self::Activity,
+        Self::Lnd,
+        Self::Network,
+        Self::System,
+        Self::Resources,
+        Self::Units,
+        Self::Apply,
+    ];
 
     /// The element's id and the event's name.
     pub(crate) fn id(self) -> &'static str {
         match self {
             Self::Problems => "problems",
+            Self::Balances => "balances",
+            Self::Sync => "sync",
+            Self::NodeChannels => "node-channels",
+            Self::Activity => "activity",
             Self::Lnd => "lnd",
             Self::Network => "network",
             Self::System => "system",
             Self::Resources => "resources",
             Self::Units => "units",
+            Self::Apply => "apply",
         }
     }
 
     /// What it is made of.
     pub(crate) fn topics(self) -> &'static [Topic] {
         match self {
-            Self::Problems => &[Topic::Boot, Topic::Sources, Topic::Resources],
+            Self::Problems => {
+                &[Topic::Boot, Topic::Sources, Topic::Resources, Topic::Lnd, Topic::Info, Topic::Graph]
+            }
+            Self::Balances => &[Topic::Balances, Topic::Channels, Topic::Lnd],
+            Self::Sync => &[Topic::Info, Topic::Graph, Topic::Htlcs, Topic::Lnd],
+            Self::NodeChannels => &[Topic::Channels, Topic::Lnd],
+            Self::Activity => &[Topic::Payments, Topic::Invoices, Topic::Transactions],
+            Self::Apply => &[Topic::Jobs],
             Self::Lnd => &[Topic::Lnd, Topic::Sources],
             Self::Network => &[Topic::Network],
             Self::System => &[Topic::Boot],
@@ -104,6 +148,11 @@ impl Fragment {
     pub(crate) fn render(self, state: &twin::State, release: &Release) -> Markup {
         match self {
             Self::Problems => problems(state),
+            Self::Balances => cards::balances(state),
+            Self::Sync => cards::sync(state),
+            Self::NodeChannels => cards::channels(state),
+            Self::Activity => cards::activity(state),
+            Self::Apply => state.jobs.get(apply::NAME).map(summary::steps).unwrap_or_default(),
             Self::Lnd => lnd(state, release),
             Self::Network => network(&state.network),
             Self::System => system(&state.boot, release),
@@ -124,6 +173,7 @@ fn problems(state: &twin::State) -> Markup {
     let resources = &state.resources;
     let is_scarce = resources.data_total > 0 && resources.data_available < resources.data_total / SCARCE;
     html! {
+        (cards::alerts(state, crate::error::now()))
         @for slot in &state.boot.slots {
             @if let Some(problem) = &slot.problem {
                 div.notice.bad {

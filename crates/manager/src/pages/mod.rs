@@ -4,6 +4,7 @@ pub(crate) mod audit;
 pub(crate) mod claim;
 pub(crate) mod health;
 pub(crate) mod home;
+pub(crate) mod node;
 pub(crate) mod password;
 pub(crate) mod recovery;
 pub(crate) mod restart;
@@ -14,6 +15,7 @@ pub(crate) mod trust;
 pub(crate) mod words;
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
+use rust_i18n::t;
 
 use crate::{
     http::assets::{LOGO, SCRIPT, STYLE},
@@ -24,6 +26,9 @@ use crate::{
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Place {
     Home,
+    Receive,
+    Send,
+    Channels,
     Audit,
     Settings,
 }
@@ -73,6 +78,9 @@ pub(crate) fn owner_refreshed(
         nav aria-label="Main" {
             ul {
                 (entry(Place::Home, "/home", "Home"))
+                (entry(Place::Receive, "/receive", &t!("node.receive.title")))
+                (entry(Place::Send, "/send", &t!("node.send.title")))
+                (entry(Place::Channels, "/channels", &t!("node.channels.title")))
                 (entry(Place::Audit, "/audit", "Audit log"))
                 (entry(Place::Settings, "/settings", "Settings"))
             }
