@@ -30,6 +30,22 @@
       } catch { gone = true; }
     }, 3000);
   }
+  // Something goes on: the page is asked for again, and changed in place only if it is another one.
+  const poll = document.querySelector("[data-poll]");
+  if (poll) {
+    setInterval(async () => {
+      try {
+        const from = poll.dataset.from || location.href;
+        const answer = await fetch(from, { cache: "no-store", signal: AbortSignal.timeout(5000) });
+        if (answer.redirected) return location.replace(answer.url);
+        if (!answer.ok) return;
+        const next = new DOMParser().parseFromString(await answer.text(), "text/html").querySelector("main");
+        const main = document.querySelector("main");
+        if (next && !next.querySelector("[data-poll]")) return location.replace(from);
+        if (next && next.innerHTML !== main.innerHTML) main.innerHTML = next.innerHTML;
+      } catch { /* The box is busy or away: the next try tells. */ }
+    }, Number(poll.dataset.poll) * 1000);
+  }
   const show = document.getElementById("show-passwords");
   if (show) {
     show.closest("p").hidden = false;
