@@ -35,13 +35,14 @@
   if (poll) {
     setInterval(async () => {
       try {
-        const answer = await fetch(location.href, { cache: "no-store", signal: AbortSignal.timeout(5000) });
-        if (!answer.ok) return;
+        const from = poll.dataset.from || location.href;
+        const answer = await fetch(from, { cache: "no-store", signal: AbortSignal.timeout(5000) });
         if (answer.redirected) return location.replace(answer.url);
+        if (!answer.ok) return;
         const next = new DOMParser().parseFromString(await answer.text(), "text/html").querySelector("main");
         const main = document.querySelector("main");
+        if (next && !next.querySelector("[data-poll]")) return location.replace(from);
         if (next && next.innerHTML !== main.innerHTML) main.innerHTML = next.innerHTML;
-        if (next && !next.querySelector("[data-poll]")) location.reload();
       } catch { /* The box is busy or away: the next try tells. */ }
     }, Number(poll.dataset.poll) * 1000);
   }

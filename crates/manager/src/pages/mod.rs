@@ -51,7 +51,8 @@ pub(crate) fn plain_with_style(title: &str, body: Markup) -> Markup {
 /// A page that asks for itself (or `to`) again after `seconds`.
 pub(crate) fn progress(title: &str, seconds: u32, to: &str, body: Markup) -> Markup {
     let refresh = if to.is_empty() { seconds.to_string() } else { format!("{seconds};url={to}") };
-    let head = html! { (linked()) meta http-equiv="refresh" content=(refresh); };
+    // Where scripts run they know when to go: a refresh that meets a box still away ends on the browser's error page.
+    let head = html! { (linked()) noscript { meta http-equiv="refresh" content=(refresh); } };
     let logo = html! { img src=(LOGO.path) alt="" width="32" height="32"; };
     frame(title, head, brand(logo, "/"), html! { main.narrow { (body) } })
 }

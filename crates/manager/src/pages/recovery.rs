@@ -117,7 +117,7 @@ fn working(request: Request) -> Markup {
                 Request::SetAside => "It begins without the damaged file.",
             }
         }
-        progress aria-label="Waiting for the box" {}
+        progress aria-label="Waiting for the box" data-poll="3" data-from="/" {}
         p.aside { "This page asks for news every few seconds. Do not switch the box off." }
     };
     progress("At work", 3, "/", body)

@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// Seconds after which a browser without scripts tries the start page.
-const WAIT: u32 = 90;
+const WAIT: u32 = 150;
 
 pub(crate) async fn get(session: Current) -> Markup {
     let body = html! {
