@@ -19,6 +19,6 @@ impl Node {
 
     /// Makes sure that LND lets this program in, by a macaroon of its own.
     pub(crate) async fn admit(&self) -> Result<(), Error> {
-        lnd::ensure_own_macaroon(self.client.config(), &self.admin, &self.own).await
+        lnd::macaroon::ensure_own_macaroon(self.client.config(), &self.admin, &self.own).await
     }
 }

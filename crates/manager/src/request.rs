@@ -14,10 +14,10 @@ use tokio::{sync::Mutex, time};
 
 use crate::{
     atomic,
-    error::{Error, now},
+    error::Error,
 };
 
-/// What the owner may ask for. All but [`Request::SetAside`] is the root program's work.
+/// What a person may ask for when the data cannot be used. All but [`Request::SetAside`] is the root program's work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Request {
     Reboot,
@@ -26,12 +26,24 @@ pub(crate) enum Request {
     DataFormat,
     /// Rename the manager's damaged file and begin without it.
     SetAside,
+}
+
+/// Work for the root program on a box in order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Task {
     /// Start LND, or start it again, with the configuration in `/data/config`.
     LndRestart,
     /// Seal the wallet's password (the content) as a credential of LND's unit.
     WalletSeal,
-    /// Start a unit (the content) again.
-    UnitRestart,
+}
+
+impl Task {
+    fn name(self) -> &'static str {
+        match self {
+            Self::LndRestart => "lnd-restart",
+            Self::WalletSeal => "wallet-seal",
+        }
+    }
 }
 
 /// What the root program answered.
@@ -62,9 +74,6 @@ impl Request {
             Self::DataRepair => "data-repair",
             Self::DataFormat => "data-format",
             Self::SetAside => "set-aside",
-            Self::LndRestart => "lnd-restart",
-            Self::WalletSeal => "wallet-seal",
-            Self::UnitRestart => "unit-restart",
         }
     }
 
@@ -77,10 +86,14 @@ impl Request {
 /// Asks the root program for `request`. `confirm` is what the owner typed, empty where nothing is asked for: the root
 /// program compares it itself, as it does not trust this one.
 pub(crate) fn ask(run_dir: &Path, request: Request, confirm: &str) -> Result<(), Error> {
+    leave(run_dir, request.name(), confirm)
+}
+
+fn leave(run_dir: &Path, name: &str, content: &str) -> Result<(), Error> {
     let manager = run_dir.join("manager");
     // Every file in the request folder is a request, so the temporary one lies beside it.
-    let temporary = manager.join(format!(".{}.new", request.name()));
-    atomic::write_through(&temporary, &manager.join("request").join(request.name()), confirm.trim().as_bytes(), 0o600)
+    let temporary = manager.join(format!(".{name}.new"));
+    atomic::write_through(&temporary, &manager.join("request").join(name), content.trim().as_bytes(), 0o600)
 }
 
 /// The answer to the last request, if there is one.
@@ -100,23 +113,23 @@ pub(crate) struct Desk(Mutex<()>);
 const GLANCE: Duration = Duration::from_millis(200);
 
 impl Desk {
-    /// Asks for `request` and waits for its end; gives what the root program said, or its refusal as a sentence.
+    /// Has `task` done and waits for its end; gives what the root program said, or its refusal as a sentence.
     pub(crate) async fn ask(
         &self,
         run_dir: &Path,
-        request: Request,
+        task: Task,
         content: &str,
         limit: Duration,
     ) -> Result<String, Refused> {
         let _turn = self.0.lock().await;
         let before = outcome(run_dir);
         let (folder, text) = (run_dir.to_owned(), content.to_owned());
-        let asked = tokio::task::spawn_blocking(move || ask(&folder, request, &text)).await;
+        let asked = tokio::task::spawn_blocking(move || leave(&folder, task.name(), &text)).await;
         asked.map_err(|error| Refused(error.to_string()))?.map_err(|error| Refused(error.to_string()))?;
         let answered = async {
             loop {
                 time::sleep(GLANCE).await;
-                let answer = outcome(run_dir).filter(|answer| answer.done && answer.name == request.name());
+                let answer = outcome(run_dir).filter(|answer| answer.done && answer.name == task.name());
                 match answer {
                     Some(answer) if before.as_ref() != Some(&answer) => return answer,
                     _ => {}
@@ -176,7 +189,7 @@ mod tests {
         };
         say(false, 7);
         let desk = Desk::default();
-        let ask = desk.ask(run.path(), Request::WalletSeal, "secret", Duration::from_secs(20));
+        let ask = desk.ask(run.path(), Task::WalletSeal, "secret", Duration::from_secs(20));
         let root = async {
             while !requests.join("wallet-seal").exists() {
                 time::sleep(Duration::from_millis(10)).await;
@@ -187,7 +200,7 @@ mod tests {
         let (answer, ()) = tokio::join!(ask, root);
         assert_eq!(answer, Ok("answer 8".into()));
         std::fs::remove_file(requests.join("wallet-seal")).unwrap();
-        let late = desk.ask(run.path(), Request::WalletSeal, "secret", Duration::from_millis(500)).await;
+        let late = desk.ask(run.path(), Task::WalletSeal, "secret", Duration::from_millis(500)).await;
         assert!(late.unwrap_err().0.contains("did not answer"));
     }
 }

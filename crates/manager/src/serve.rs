@@ -188,7 +188,7 @@ async fn begin(
 
 impl Begun {
     /// Starts what runs beside the requests.
-    fn spawn(&self, tasks: &mut JoinSet<()>, watching: lnd::Watching) {
+    fn spawn(&self, tasks: &mut JoinSet<()>, watching: lnd::watch::Watching) {
         let (keeper, twin) = (self.keeper.clone(), self.shared.twin.clone());
         tasks.spawn(keeper.run(twin));
         let owned = self.house.as_ref().map(|house| house.wizard.watch());

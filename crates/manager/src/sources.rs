@@ -30,7 +30,7 @@ pub(crate) async fn start(
     lnd: lnd::Client,
     twin: &Sender,
     tasks: &mut JoinSet<()>,
-) -> (twin::Boot, lnd::Watching) {
+) -> (twin::Boot, lnd::watch::Watching) {
     let (boot, _) = platform::boot::read(&places.run_dir);
     // The twin's task lives as long as a sender does, and here is one: sending cannot fail.
     let _ = twin.send(Update::Boot(boot.clone())).await;

@@ -20,9 +20,8 @@ pub struct State {
     /// Long work by its name.
     pub jobs: BTreeMap<String, crate::Job>,
     pub node: Node,
-    /// Health of each source, by its name ("systemd", "resources", "network", "lnd", "node", "boot").
     pub bitcoin: crate::Bitcoin,
-    /// Health of each source, by its name ("systemd", "resources", "network", "lnd", "bitcoind", "boot").
+    /// Health of each source, by its name ("systemd", "resources", "network", "lnd", "node", "bitcoind", "boot").
     pub sources: BTreeMap<String, SourceHealth>,
 }
 

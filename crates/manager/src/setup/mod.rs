@@ -28,7 +28,7 @@ use twin::LndState;
 
 use crate::{
     error::{Error, now},
-    request::Request,
+    request::Task,
     shared::House,
 };
 
@@ -174,7 +174,7 @@ async fn take_note(house: &Arc<House>, state: LndState) -> Result<(), String> {
     }
     apply::note_wallet(house, wallet::Origin::New).await?;
     if state == LndState::Locked {
-        let asked = house.desk.ask(&house.shared.run_dir, Request::LndRestart, "", RETRY).await;
+        let asked = house.desk.ask(&house.shared.run_dir, Task::LndRestart, "", RETRY).await;
         asked.map_err(|refused| refused.0)?;
     }
     Ok(())

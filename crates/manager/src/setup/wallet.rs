@@ -6,7 +6,10 @@
 //!                 └──────── a new seed ◄───────────────┘
 //! ```
 
-use lnd::{NewWallet, Recovery};
+use lnd::{
+    client::{NewWallet, Recovery},
+    types::Seed as LndSeed,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -105,7 +108,7 @@ impl Seed {
         let recovery = Recovery { window: RECOVERY_WINDOW, backup: self.backup.clone() };
         NewWallet {
             password: lnd::Secret::new(self.password.expose().as_bytes()),
-            seed: lnd::Seed::new(self.words.expose().clone()),
+            seed: LndSeed::new(self.words.expose().clone()),
             passphrase: (!passphrase.is_empty()).then(|| lnd::Secret::new(passphrase.as_bytes())),
             recovery: (self.origin == Origin::Restored).then_some(recovery),
         }

@@ -7,7 +7,11 @@ use axum::{
     http::StatusCode,
     response::{IntoResponse, Redirect, Response},
 };
-use lnd::{ChannelPoint, CloseChannel, FeeRate, NodeAddress, NodeId, OpenChannel, OpenTo};
+use lnd::{
+    ChannelPoint, NodeId,
+    client::{CloseChannel, OpenChannel, OpenTo},
+    types::{FeeRate, NodeAddress},
+};
 use maud::{Markup, html};
 use rust_i18n::t;
 use serde::Deserialize;

@@ -19,8 +19,9 @@ const MOST: u64 = 2_100_000_000_000_000;
 pub(crate) fn qr(text: &str) -> Markup {
     let code = QrCode::with_error_correction_level(text.as_bytes(), EcLevel::L);
     let Ok(code) = code else { return html! {} };
-    let picture = code.render::<svg::Color<'_>>().quiet_zone(true).min_dimensions(220, 220);
-    let picture = picture.dark_color(svg::Color("#000")).light_color(svg::Color("#fff")).build();
+    let mut renderer = code.render::<svg::Color<'_>>();
+    renderer.min_dimensions(220, 220).dark_color(svg::Color("#000")).light_color(svg::Color("#fff"));
+    let picture = renderer.build();
     let start = picture.find("<svg").unwrap_or_default();
     html! { div.qr role="img" aria-label=(t!("node.qr")) { (PreEscaped(&picture[start..])) } }
 }

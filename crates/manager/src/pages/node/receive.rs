@@ -7,7 +7,7 @@ use axum::{
     http::StatusCode,
     response::{IntoResponse, Redirect, Response},
 };
-use lnd::NewInvoice;
+use lnd::client::NewInvoice;
 use maud::{Markup, html};
 use rust_i18n::t;
 use serde::Deserialize;

@@ -16,7 +16,11 @@ use axum::{
     http::StatusCode,
     response::{IntoResponse, Redirect, Response},
 };
-use lnd::{FeeRate, Hash, NodeId, Pay, PayTo, Preimage};
+use lnd::{
+    Hash, NodeId, Preimage,
+    client::{Pay, PayTo},
+    types::FeeRate,
+};
 use maud::{Markup, html};
 use rust_i18n::t;
 use serde::Deserialize;

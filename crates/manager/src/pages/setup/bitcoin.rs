@@ -16,7 +16,7 @@ use super::{field, page, refreshing};
 use crate::{
     http::{extract::Form, fail::Fail},
     pages::{complaint, csrf, words::{Mood, sentence}},
-    request::Request,
+    request::Task,
     session::Current,
     setup::{
         Step, apply, audit,
@@ -296,7 +296,7 @@ pub(crate) async fn take(State(house): State<Arc<House>>, session: Current) -> R
     apply::config(&house)?;
     house.setup.trial.set(None);
     // The unit also starts by itself once the file is there; one that runs must read it anew.
-    match house.desk.ask(&house.shared.run_dir, Request::LndRestart, "", RESTART_LIMIT).await {
+    match house.desk.ask(&house.shared.run_dir, Task::LndRestart, "", RESTART_LIMIT).await {
         Ok(_) => {}
         Err(refused) => tracing::warn!(error = refused.0, "LND was not restarted: it takes the new choice at its next start"),
     }
