@@ -120,6 +120,11 @@ impl Client {
         self.send("POST", path, &Extra { headers: &[("Origin", &origin)], form })
     }
 
+    /// Sends JSON, as programs do.
+    pub(crate) fn post_json(&self, path: &str, headers: &[(&str, &str)], json: &str) -> Outcome<Answer> {
+        self.connect()?.exchange("POST", path, headers, ("application/json", json), false)
+    }
+
     pub(crate) fn send(&self, method: &str, path: &str, extra: &Extra) -> Outcome<Answer> {
         let mut connection = self.connect()?;
         connection.send(method, path, extra, false)
@@ -169,17 +174,28 @@ pub(crate) struct Connection {
 impl Connection {
     /// Sends a request and reads the whole answer. `keep`: the connection is to stay open.
     pub(crate) fn send(&mut self, method: &str, path: &str, extra: &Extra, keep: bool) -> Outcome<Answer> {
+        let form = encode(extra.form);
+        self.exchange(method, path, extra.headers, ("application/x-www-form-urlencoded", &form), keep)
+    }
+
+    fn exchange(
+        &mut self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        (kind, body): (&str, &str),
+        keep: bool,
+    ) -> Outcome<Answer> {
         let connection = if keep { "keep-alive" } else { "close" };
         let mut head = format!("{method} {path} HTTP/1.1\r\nHost: {}\r\nConnection: {connection}\r\n", self.host);
         if let Some(session) = &self.session {
             head += &format!("Cookie: {COOKIE}={session}\r\n");
         }
-        for (name, value) in extra.headers {
+        for (name, value) in headers {
             head += &format!("{name}: {value}\r\n");
         }
-        let body = encode(extra.form);
         if method != "GET" && method != "HEAD" {
-            head += "Content-Type: application/x-www-form-urlencoded\r\n";
+            head += &format!("Content-Type: {kind}\r\n");
             head += &format!("Content-Length: {}\r\n", body.len());
         }
         let request = [head.as_bytes(), b"\r\n", body.as_bytes()].concat();

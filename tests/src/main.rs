@@ -9,6 +9,7 @@ mod gallery;
 mod http;
 mod image;
 mod manager;
+mod node;
 mod pages;
 mod report;
 mod screen;
@@ -96,13 +97,19 @@ struct Group {
     run: fn(&mut Report, &Context) -> Outcome,
 }
 
-const GROUPS: [Group; 4] = [
+const GROUPS: [Group; 5] = [
     Group { name: "unit", about: "format, clippy, licences, cargo test", needs_image: false, run: unit::run },
     Group {
         name: "pages",
         about: "the manager on this computer, in a real browser",
         needs_image: false,
         run: pages::run,
+    },
+    Group {
+        name: "node",
+        about: "two real LNDs on a real chain: money, channels, faults, restore",
+        needs_image: false,
+        run: node::run,
     },
     Group {
         name: "build",
@@ -221,11 +228,11 @@ mod tests {
         let names = |chosen: Outcome<Vec<&'static Group>>| -> Vec<&str> {
             chosen.unwrap().iter().map(|group| group.name).collect()
         };
-        assert_eq!(names(choose(&[], false)), ["unit", "pages", "build", "image"]);
-        assert_eq!(names(choose(&[], true)), ["unit", "pages"]);
+        assert_eq!(names(choose(&[], false)), ["unit", "pages", "node", "build", "image"]);
+        assert_eq!(names(choose(&[], true)), ["unit", "pages", "node"]);
         assert_eq!(names(choose(&["pages".into(), "unit".into()], false)), ["unit", "pages"]);
         let Err(Fault::Fails(text)) = choose(&["imgae".into()], false) else { panic!() };
-        assert!(text.contains("imgae") && text.contains("unit, pages, build, image"), "{text}");
+        assert!(text.contains("imgae") && text.contains("unit, pages, node, build, image"), "{text}");
     }
 
     #[test]

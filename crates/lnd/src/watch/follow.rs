@@ -25,7 +25,7 @@ const STARTING: Duration = Duration::from_secs(3);
 /// something changes.
 const SETTLE: Duration = Duration::from_millis(100);
 /// Waits between attempts: from, to.
-const BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
+pub(super) const BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
 
 /// One part of the node: how it is heard of and how it is read.
 pub(super) trait Part: Send + 'static {
@@ -67,7 +67,9 @@ pub(super) struct Context {
     state: watch::Receiver<LndState>,
     height: watch::Sender<u32>,
     money: watch::Sender<()>,
-    fares: Arc<Mutex<Fares>>,
+    /// LND accepts this program's macaroon.
+    known: watch::Sender<bool>,
+    pub(super) fares: Arc<Mutex<Fares>>,
 }
 
 impl Context {
@@ -79,6 +81,7 @@ impl Context {
             state,
             height: watch::Sender::new(0),
             money: watch::Sender::new(()),
+            known: watch::Sender::new(false),
             fares: Arc::new(Mutex::new(fares)),
         }
     }
@@ -93,8 +96,34 @@ impl Context {
     }
 
     /// Waits until LND answers calls. Fails when the watcher of the state is gone, and with it the twin.
-    async fn ready(&mut self) -> Result<(), TwinGone> {
+    pub(super) async fn answers(&mut self) -> Result<(), TwinGone> {
         self.state.wait_for(|state| answers(*state)).await.map(drop).map_err(|_| TwinGone)
+    }
+
+    /// Waits until LND answers calls of this program.
+    async fn ready(&mut self) -> Result<(), TwinGone> {
+        let mut known = self.known.subscribe();
+        loop {
+            self.answers().await?;
+            let mut state = self.state.clone();
+            tokio::select! {
+                known = known.wait_for(|known| *known) => return known.map(drop).map_err(|_| TwinGone),
+                gone = state.wait_for(|state| !answers(*state)) => drop(gone.map_err(|_| TwinGone)?),
+            }
+        }
+    }
+
+    pub(super) fn set_known(&self, is_known: bool) {
+        self.known.send_replace(is_known);
+    }
+
+    /// Waits until LND is away or refuses the macaroon.
+    pub(super) async fn unknown(&mut self) -> Result<(), TwinGone> {
+        let mut known = self.known.subscribe();
+        tokio::select! {
+            known = known.wait_for(|known| !*known) => known.map(drop).map_err(|_| TwinGone),
+            gone = self.state.wait_for(|state| !answers(*state)) => gone.map(drop).map_err(|_| TwinGone),
+        }
     }
 
     /// Why LND does not answer in its present state; `None` if it does.
@@ -116,18 +145,18 @@ fn answers(state: LndState) -> bool {
 }
 
 /// How all parts fare, as one source: they share one connection and mostly fail together.
-struct Fares {
+pub(super) struct Fares {
     health: Health,
     failing: BTreeMap<&'static str, Arc<Error>>,
 }
 
 impl Fares {
-    async fn well(&mut self, name: &'static str) -> Result<(), TwinGone> {
+    pub(super) async fn well(&mut self, name: &'static str) -> Result<(), TwinGone> {
         self.failing.remove(name);
         self.report().await.map(drop)
     }
 
-    async fn ill(&mut self, name: &'static str, error: Error) -> Result<bool, TwinGone> {
+    pub(super) async fn ill(&mut self, name: &'static str, error: Error) -> Result<bool, TwinGone> {
         self.failing.insert(name, Arc::new(error));
         self.report().await
     }
@@ -149,8 +178,12 @@ pub(super) async fn follow<P: Part>(mut part: P, mut context: Context) {
         }
         let Err(error) = attend(&mut part, &mut context, &mut backoff).await;
         let words = sentence(&error);
-        if matches!(error, Error::TwinGone) {
-            return;
+        match error {
+            Error::TwinGone => return,
+            Error::NoMacaroon { .. } | Error::MacaroonRejected { .. } | Error::NotPermitted { .. } => {
+                context.set_known(false);
+            }
+            _ => {}
         }
         match context.fares.lock().await.ill(P::NAME, error).await {
             Err(TwinGone) => return,
