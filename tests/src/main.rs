@@ -2,6 +2,7 @@
 
 mod axe;
 mod bench;
+mod bitcoind;
 mod browser;
 mod build;
 mod disk;
@@ -67,6 +68,9 @@ struct Arguments {
     /// The lnd program for tests against a real one
     #[arg(long, env = "HOMEBOLT_LND")]
     lnd: Option<PathBuf>,
+    /// The bitcoind program for tests against a real one [default: one from Debian]
+    #[arg(long, env = "BITCOIND_EXE")]
+    bitcoind: Option<PathBuf>,
 }
 
 #[derive(Debug, clap::Subcommand)]
@@ -86,6 +90,7 @@ struct Context {
     parts: Vec<String>,
     manager: Option<PathBuf>,
     lnd: Option<PathBuf>,
+    bitcoind: Option<PathBuf>,
 }
 
 /// A group of tests.
@@ -96,8 +101,14 @@ struct Group {
     run: fn(&mut Report, &Context) -> Outcome,
 }
 
-const GROUPS: [Group; 4] = [
+const GROUPS: [Group; 5] = [
     Group { name: "unit", about: "format, clippy, licences, cargo test", needs_image: false, run: unit::run },
+    Group {
+        name: "bitcoind",
+        about: "the test and the watcher of an own bitcoind, against a real one",
+        needs_image: false,
+        run: bitcoind::run,
+    },
     Group {
         name: "pages",
         about: "the manager on this computer, in a real browser",
@@ -162,6 +173,7 @@ fn run(arguments: Arguments) -> Outcome<bool> {
         parts: arguments.parts,
         manager: arguments.manager,
         lnd,
+        bitcoind: arguments.bitcoind,
     };
     for group in chosen {
         if let Err(Fault::Fails(sentence) | Fault::Skip(sentence)) = (group.run)(&mut report, &context) {
@@ -221,11 +233,11 @@ mod tests {
         let names = |chosen: Outcome<Vec<&'static Group>>| -> Vec<&str> {
             chosen.unwrap().iter().map(|group| group.name).collect()
         };
-        assert_eq!(names(choose(&[], false)), ["unit", "pages", "build", "image"]);
-        assert_eq!(names(choose(&[], true)), ["unit", "pages"]);
+        assert_eq!(names(choose(&[], false)), ["unit", "bitcoind", "pages", "build", "image"]);
+        assert_eq!(names(choose(&[], true)), ["unit", "bitcoind", "pages"]);
         assert_eq!(names(choose(&["pages".into(), "unit".into()], false)), ["unit", "pages"]);
         let Err(Fault::Fails(text)) = choose(&["imgae".into()], false) else { panic!() };
-        assert!(text.contains("imgae") && text.contains("unit, pages, build, image"), "{text}");
+        assert!(text.contains("imgae") && text.contains("unit, bitcoind, pages, build, image"), "{text}");
     }
 
     #[test]
