@@ -2,6 +2,7 @@
 
 mod axe;
 mod bench;
+mod bitcoind;
 mod browser;
 mod build;
 mod disk;
@@ -68,6 +69,9 @@ struct Arguments {
     /// The lnd program for tests against a real one
     #[arg(long, env = "HOMEBOLT_LND")]
     lnd: Option<PathBuf>,
+    /// The bitcoind program for tests against a real one [default: one from Debian]
+    #[arg(long, env = "BITCOIND_EXE")]
+    bitcoind: Option<PathBuf>,
 }
 
 #[derive(Debug, clap::Subcommand)]
@@ -87,6 +91,7 @@ struct Context {
     parts: Vec<String>,
     manager: Option<PathBuf>,
     lnd: Option<PathBuf>,
+    bitcoind: Option<PathBuf>,
 }
 
 /// A group of tests.
@@ -99,6 +104,12 @@ struct Group {
 
 const GROUPS: [Group; 5] = [
     Group { name: "unit", about: "format, clippy, licences, cargo test", needs_image: false, run: unit::run },
+    Group {
+        name: "bitcoind",
+        about: "the test and the watcher of an own bitcoind, against a real one",
+        needs_image: false,
+        run: bitcoind::run,
+    },
     Group {
         name: "pages",
         about: "the manager on this computer, in a real browser",
@@ -169,6 +180,7 @@ fn run(arguments: Arguments) -> Outcome<bool> {
         parts: arguments.parts,
         manager: arguments.manager,
         lnd,
+        bitcoind: arguments.bitcoind,
     };
     for group in chosen {
         if let Err(Fault::Fails(sentence) | Fault::Skip(sentence)) = (group.run)(&mut report, &context) {
