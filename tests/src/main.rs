@@ -1,6 +1,7 @@
 //! `homebolt-tests`: everything there is to test, in groups. `scripts/test` runs it.
 
 mod axe;
+mod backup;
 mod bench;
 mod browser;
 mod build;
@@ -72,6 +73,8 @@ struct Arguments {
 #[derive(Debug, clap::Subcommand)]
 enum Command {
     Bench(bench::Args),
+    #[command(hide = true)]
+    BackupHelper(backup::helper::Args),
 }
 
 /// What all groups need to know.
@@ -96,8 +99,14 @@ struct Group {
     run: fn(&mut Report, &Context) -> Outcome,
 }
 
-const GROUPS: [Group; 4] = [
+const GROUPS: [Group; 5] = [
     Group { name: "unit", about: "format, clippy, licences, cargo test", needs_image: false, run: unit::run },
+    Group {
+        name: "backup",
+        about: "copies of the channel backup at real servers, and their faults",
+        needs_image: false,
+        run: backup::run,
+    },
     Group {
         name: "pages",
         about: "the manager on this computer, in a real browser",
@@ -126,6 +135,7 @@ fn main() -> ExitCode {
     }
     let outcome = match arguments.command {
         Some(Command::Bench(args)) => bench::run(&args).map(|()| true),
+        Some(Command::BackupHelper(args)) => backup::helper::run(&args).map(|()| true),
         None => run(arguments),
     };
     match outcome {
@@ -221,11 +231,11 @@ mod tests {
         let names = |chosen: Outcome<Vec<&'static Group>>| -> Vec<&str> {
             chosen.unwrap().iter().map(|group| group.name).collect()
         };
-        assert_eq!(names(choose(&[], false)), ["unit", "pages", "build", "image"]);
-        assert_eq!(names(choose(&[], true)), ["unit", "pages"]);
+        assert_eq!(names(choose(&[], false)), ["unit", "backup", "pages", "build", "image"]);
+        assert_eq!(names(choose(&[], true)), ["unit", "backup", "pages"]);
         assert_eq!(names(choose(&["pages".into(), "unit".into()], false)), ["unit", "pages"]);
         let Err(Fault::Fails(text)) = choose(&["imgae".into()], false) else { panic!() };
-        assert!(text.contains("imgae") && text.contains("unit, pages, build, image"), "{text}");
+        assert!(text.contains("imgae") && text.contains("unit, backup, pages, build, image"), "{text}");
     }
 
     #[test]

@@ -56,23 +56,49 @@ impl Client {
 
     /// Sends a request, whose URI is a path, and reads its answer up to `limit` bytes.
     pub(crate) async fn send(&mut self, mut request: Request<Full<Bytes>>, limit: usize) -> Result<Reply, Error> {
-        let mut connection = match self.open.take().filter(|connection| !connection.is_closed()) {
-            Some(connection) => connection,
-            None => self.connect().await?,
-        };
         request.headers_mut().entry("user-agent").or_insert(hyper::header::HeaderValue::from_static("homebolt"));
-        let host = self.host.clone();
-        let failed = |what: String| Error::Answer { host: host.clone(), action: "finish the answer", what };
+        // Servers end a connection after an answer or after a while: then the question was not sent, and is asked anew.
+        if let Some(connection) = self.open.take() {
+            match self.exchange(connection, request, limit).await? {
+                Ok(reply) => return Ok(reply),
+                Err(unsent) => request = unsent,
+            }
+        }
+        let connection = self.connect().await?;
+        let outcome = self.exchange(connection, request, limit).await?;
+        outcome.map_err(|_| self.failed("the connection was closed at once".to_owned()))
+    }
+
+    /// Asks over this connection and keeps it. Gives the request back when it could not be sent.
+    async fn exchange(
+        &mut self,
+        mut connection: SendRequest<Full<Bytes>>,
+        request: Request<Full<Bytes>>,
+        limit: usize,
+    ) -> Result<Result<Reply, Request<Full<Bytes>>>, Error> {
         let exchange = async {
-            connection.ready().await.map_err(|error| failed(error.to_string()))?;
-            let answer = connection.send_request(request).await.map_err(|error| failed(error.to_string()))?;
+            if connection.ready().await.is_err() {
+                return Ok(Err(request));
+            }
+            let answer = match connection.try_send_request(request).await {
+                Ok(answer) => answer,
+                Err(mut error) => match error.take_message() {
+                    Some(unsent) => return Ok(Err(unsent)),
+                    None => return Err(error.into_error().to_string()),
+                },
+            };
             let (head, body) = answer.into_parts();
-            let body = Limited::new(body, limit).collect().await.map_err(|error| failed(error.to_string()))?;
-            Ok(Reply { status: head.status, headers: head.headers, body: body.to_bytes() })
+            let body = Limited::new(body, limit).collect().await.map_err(|error| error.to_string())?;
+            Ok(Ok(Reply { status: head.status, headers: head.headers, body: body.to_bytes() }))
         };
-        let reply = within(ANSWER_LIMIT, &self.host, "answer", exchange).await??;
+        let outcome = within(ANSWER_LIMIT, &self.host, "answer", exchange).await?;
+        let outcome = outcome.map_err(|what| self.failed(what))?;
         self.open = Some(connection);
-        Ok(reply)
+        Ok(outcome)
+    }
+
+    fn failed(&self, what: String) -> Error {
+        Error::Answer { host: self.host.clone(), action: "finish the answer", what }
     }
 
     async fn connect(&self) -> Result<SendRequest<Full<Bytes>>, Error> {

@@ -25,7 +25,7 @@ use tokio_rustls::client::TlsStream;
 use crate::{
     Error, Name, Probe, Saved, Scb,
     config::{Mail, MailTls},
-    net::{self, ANSWER_LIMIT, within},
+    net::{self, ANSWER_LIMIT, CONNECT_LIMIT, within},
     store::random,
     tls::Trust,
 };
@@ -116,7 +116,9 @@ async fn connect(config: &Mail) -> Result<AsyncSmtpConnection, Error> {
     let trust = Trust::new(config.ca.as_deref())?;
     let mut greeting: &[u8] = b"";
     if config.tls == MailTls::StartTls {
-        let start = within(ANSWER_LIMIT, &config.host, "begin TLS", start_tls(&mut tcp)).await?;
+        let begin = start_tls(&mut tcp);
+        // A server that wants TLS from the first byte says nothing at all.
+        let start = within(CONNECT_LIMIT, &config.host, "begin SMTP (is it the right port?)", begin).await?;
         start.map_err(|what| Error::Tls { host: config.host.clone(), what })?;
         // The library waits for a greeting, which the server gave before TLS began.
         greeting = b"220 ready\r\n";

@@ -117,7 +117,8 @@ impl S3Store {
                 ours: OffsetDateTime::now_utc().format(STAMP).unwrap_or_default(),
                 theirs: reply.header("date").unwrap_or("not said").to_owned(),
             },
-            ("InvalidAccessKeyId", _) => {
+            // The second is the Versity gateway's.
+            ("InvalidAccessKeyId" | "XAdminUserNotFound", _) => {
                 Error::Login { host, user: self.config.access_key.clone(), what: "access key" }
             }
             ("SignatureDoesNotMatch", _) => {
