@@ -75,6 +75,19 @@ impl Lab {
         let check = async |bytes| if bytes == large { Ok(()) } else { Err("other bytes".to_owned()) };
         let checked = self.wait(target.verify_latest(check))?;
         ensure!(checked == two.name, "the drill took {checked}");
+        self.survives_a_race(target)
+    }
+
+    /// Two pushes of the same at the same time, as after a restart in the middle of one: a whole copy, and no second.
+    fn survives_a_race(&self, target: &Target) -> Outcome {
+        let scb = Scb::new(random(50_000)?, 3, None);
+        let before = self.list(target)?.len();
+        let (one, two) = self.wait(async { tokio::join!(target.push(&scb), target.push(&scb)) });
+        ensure!(one.is_ok() || two.is_ok(), "neither was saved: {one:?}, {two:?}");
+        let after = self.list(target)?.len();
+        ensure!(after == before + 1, "{} copies of the same", after - before);
+        let latest = self.wait(target.latest())?;
+        ensure!(latest.is_some_and(|(_, bytes)| bytes == scb.bytes), "the newest is not the one saved last");
         Ok(())
     }
 }

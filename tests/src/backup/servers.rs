@@ -60,20 +60,22 @@ impl Server {
         command.process_group(0).stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         self.child = Some(command.spawn()?);
         let port = self.port;
-        let words = self.log.clone();
-        until(Duration::from_secs(15), || {
+        let ended = until(Duration::from_secs(15), || {
             if let Some(status) = self.child.as_mut().map(Child::try_wait).transpose()?.flatten() {
-                let words = fs::read_to_string(&words).unwrap_or_default();
-                if words.contains("unshare:") || words.contains("mount:") {
-                    return skip(format!("no mounts of its own for the server here: {}", tail(&words, 1)));
-                }
-                return fails(format!("the server ended ({status}): {}", tail(&words, 3)));
+                self.child = None;
+                return Ok(Some(status));
             }
-            TcpStream::connect(("127.0.0.1", port)).map_err(|error| {
-                crate::report::Fault::Fails(format!("nothing listens on port {port}: {}", error.kind()))
-            })?;
-            Ok(())
-        })
+            match TcpStream::connect(("127.0.0.1", port)) {
+                Ok(_) => Ok(None),
+                Err(error) => fails(format!("nothing listens on port {port}: {}", error.kind())),
+            }
+        })?;
+        let Some(status) = ended else { return Ok(()) };
+        let words = tail(&fs::read_to_string(&self.log)?, 3);
+        if words.contains("unshare:") || words.contains("mount:") {
+            return skip(format!("no mounts of its own for the server here: {words}"));
+        }
+        fails(format!("the server ended ({status}): {words}"))
     }
 
     /// Ends it between two instructions, its children with it.
@@ -264,7 +266,8 @@ fn find_sshd() -> Outcome<(PathBuf, Option<PathBuf>)> {
     Ok((sshd, Some(libraries)))
 }
 
-/// Apache with mod_dav over TLS: `/dav/` for the user, `/dav/read-only/`, and `/dav/small/`, a file system of 64 kB.
+/// Apache with mod_dav over TLS: `/dav/` for the user, `/dav/small/` with 64 kB, `/dav/read-only/`, `/dav/append-only/`
+/// where nothing is removed, and `/dav/no-move/` where nothing is renamed.
 pub(super) fn apache(log: &Path, tls: &Tls) -> Outcome<Server> {
     let apache = PathBuf::from("/usr/sbin/apache2");
     if !apache.is_file() {
@@ -272,13 +275,23 @@ pub(super) fn apache(log: &Path, tls: &Tls) -> Outcome<Server> {
     }
     let (folder, port) = (folder("apache")?, homebolt::qemu::free_port()?);
     let path = folder.path().to_owned();
-    for part in ["lock", "www/dav/small", "www/dav/read-only", "www/plain"] {
+    for part in ["lock", "www/dav/small", "www/dav/read-only", "www/dav/append-only", "www/dav/no-move", "www/plain"] {
         open_folder(&path.join(part))?;
     }
     open_folder(&path.join("www/dav"))?;
     fs::write(path.join("users"), HTPASSWD)?;
-    let modules =
-        ["mpm_event", "authn_core", "authn_file", "authz_core", "authz_user", "auth_basic", "dav", "dav_fs", "ssl"];
+    let modules = [
+        "mpm_event",
+        "authn_core",
+        "authn_file",
+        "authz_core",
+        "authz_user",
+        "auth_basic",
+        "dav",
+        "dav_fs",
+        "rewrite",
+        "ssl",
+    ];
     let modules: String = modules
         .iter()
         .map(|name| format!("LoadModule {name}_module /usr/lib/apache2/modules/mod_{name}.so\n"))
@@ -290,7 +303,9 @@ pub(super) fn apache(log: &Path, tls: &Tls) -> Outcome<Server> {
          SSLEngine on\nSSLCertificateFile {1}\nSSLCertificateKeyFile {2}\nSSLSessionCache none\n\
          <Location />\nRequire all granted\n</Location>\n\
          <Location /dav>\nDav On\nAuthType Basic\nAuthName files\nAuthUserFile {0}/users\nRequire valid-user\n</Location>\n\
-         <Location /dav/read-only>\nRequire method GET PROPFIND OPTIONS\n</Location>\n",
+         <Location /dav/read-only>\nRequire method GET PROPFIND OPTIONS\n</Location>\n\
+         <Location /dav/append-only>\nRequire method GET PROPFIND OPTIONS MKCOL PUT MOVE\n</Location>\n\
+         RewriteEngine On\nRewriteCond %{{REQUEST_METHOD}} =MOVE\nRewriteRule ^/dav/no-move/ - [R=405,L]\n",
         path.display(),
         tls.certificate.display(),
         tls.key.display(),

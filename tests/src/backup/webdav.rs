@@ -1,12 +1,14 @@
 //! Apache with mod_dav.
 
-use ::backup::{Error, Secret, Target, config::Webdav};
+use std::fs;
+
+use ::backup::{Error, Probe, Secret, Target, config::Webdav};
 
 use super::{
     Lab, expect_fault, random,
     servers::{CA_NAME, PASSWORD, Server, Tls, USER, apache},
 };
-use crate::report::{Outcome, Report, ensure};
+use crate::report::{Outcome, Report, ensure, fails};
 
 pub(super) fn run(report: &mut Report, lab: &Lab) -> Outcome {
     let folder = tempfile::tempdir()?;
@@ -21,6 +23,23 @@ pub(super) fn run(report: &mut Report, lab: &Lab) -> Outcome {
     };
     report.test("a WebDAV server keeps copies, in a folder that the test makes", || {
         lab.keeps_copies(&Target::Webdav(at(&server, "dav/node/copies/")))
+    });
+    report.test("a WebDAV server that cannot rename keeps copies, and no part of one", || {
+        lab.keeps_copies(&Target::Webdav(at(&server, "dav/no-move")))?;
+        let files = fs::read_dir(server.path().join("www/dav/no-move"))?.flatten();
+        let parts: Vec<_> =
+            files.map(|file| file.file_name()).filter(|name| name.as_encoded_bytes()[0] == b'.').collect();
+        // Apache keeps properties in a folder of that name.
+        ensure!(parts.iter().all(|name| name == ".DAV"), "left behind: {parts:?}");
+        Ok(())
+    });
+    report.test("a target that lets nothing be removed passes the test, which says what it left", || {
+        let target = Target::Webdav(at(&server, "dav/append-only"));
+        let Probe::ReadBack { left_behind: Some(name) } = lab.probe(&target)? else { return fails("nothing is left") };
+        ensure!(name.starts_with("homebolt-test-"), "{name} was left");
+        lab.push(&target, b"one", 1)?;
+        ensure!(lab.list(&target)?.len() == 1, "the list is {:?}", lab.list(&target)?);
+        Ok(())
     });
     report.test("a certificate that is not trusted is told, with who issued it", || {
         let target = Target::Webdav(Webdav { ca: None, ..at(&server, "dav/") });
