@@ -70,7 +70,9 @@ impl FolderStore {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Error::Full { place },
             io::ErrorKind::ReadOnlyFilesystem => Error::ReadOnly { place },
             io::ErrorKind::PermissionDenied => Error::Denied { action, place },
-            io::ErrorKind::NotFound => Error::NoPlace { host: "the disk".to_owned(), place },
+            io::ErrorKind::NotFound => {
+                Error::NoPlace { host: "the disk".to_owned(), place: place.replacen("the folder", "folder", 1) }
+            }
             _ => Error::File { action, path, source },
         }
     }

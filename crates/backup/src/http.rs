@@ -127,12 +127,6 @@ impl Client {
     }
 }
 
-/// `user:password` for Basic auth.
-pub(crate) fn basic(user: &str, password: &str) -> String {
-    use base64::Engine;
-    format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(format!("{user}:{password}")))
-}
-
 /// What the server says besides its status, for a sentence: one short line of plain text.
 pub(crate) fn reason(reply: &Reply) -> String {
     let text = String::from_utf8_lossy(&reply.body);

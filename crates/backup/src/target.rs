@@ -219,6 +219,14 @@ mod tests {
         assert_eq!(target.latest().await.unwrap(), Some((again.name, b"one".to_vec())));
     }
 
+    #[test]
+    fn all_operations_can_run_on_any_thread() {
+        fn on_any<T: Send>(_: T) {}
+        let (target, scb) = (folder("/nonexistent".as_ref()), Scb::new(Vec::new(), 0, None));
+        on_any((target.probe(), target.push(&scb), target.list(), target.latest(), target.fetch(&Name::of(&scb))));
+        on_any(target.verify_latest(|_| std::future::ready(Ok(()))));
+    }
+
     #[tokio::test]
     async fn the_drill_tells_what_the_check_says() {
         let disk = tempfile::tempdir().unwrap();

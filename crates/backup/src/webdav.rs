@@ -1,5 +1,6 @@
 //! WebDAV with Basic auth over TLS.
 
+use base64::Engine;
 use http_body_util::Full;
 use hyper::{Method, Request, StatusCode, body::Bytes};
 use url::Url;
@@ -7,7 +8,7 @@ use url::Url;
 use crate::{
     Error,
     config::Webdav,
-    http::{Client, Reply, basic, reason},
+    http::{Client, Reply, reason},
     scb::MAX_BYTES,
     store::{Answer, Store, TestFile, part},
     xml,
@@ -142,6 +143,11 @@ impl WebdavStore {
         }
         self.check(reply, "put a file in place").map(drop)
     }
+}
+
+/// Basic auth.
+fn basic(user: &str, password: &str) -> String {
+    format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(format!("{user}:{password}")))
 }
 
 impl Store for WebdavStore {
