@@ -1,6 +1,7 @@
 //! `homebolt-tests`: everything there is to test, in groups. `scripts/test` runs it.
 
 mod axe;
+mod backup;
 mod bench;
 mod bitcoind;
 mod browser;
@@ -77,6 +78,8 @@ struct Arguments {
 #[derive(Debug, clap::Subcommand)]
 enum Command {
     Bench(bench::Args),
+    #[command(hide = true)]
+    BackupHelper(backup::helper::Args),
 }
 
 /// What all groups need to know.
@@ -102,13 +105,19 @@ struct Group {
     run: fn(&mut Report, &Context) -> Outcome,
 }
 
-const GROUPS: [Group; 5] = [
+const GROUPS: [Group; 7] = [
     Group { name: "unit", about: "format, clippy, licences, cargo test", needs_image: false, run: unit::run },
     Group {
         name: "bitcoind",
         about: "the test and the watcher of an own bitcoind, against a real one",
         needs_image: false,
         run: bitcoind::run,
+    },
+    Group {
+        name: "backup",
+        about: "copies of the channel backup at real servers, and their faults",
+        needs_image: false,
+        run: backup::run,
     },
     Group {
         name: "pages",
@@ -144,6 +153,7 @@ fn main() -> ExitCode {
     }
     let outcome = match arguments.command {
         Some(Command::Bench(args)) => bench::run(&args).map(|()| true),
+        Some(Command::BackupHelper(args)) => backup::helper::run(&args).map(|()| true),
         None => run(arguments),
     };
     match outcome {
@@ -240,11 +250,11 @@ mod tests {
         let names = |chosen: Outcome<Vec<&'static Group>>| -> Vec<&str> {
             chosen.unwrap().iter().map(|group| group.name).collect()
         };
-        assert_eq!(names(choose(&[], false)), ["unit", "pages", "node", "build", "image"]);
-        assert_eq!(names(choose(&[], true)), ["unit", "pages", "node"]);
+        assert_eq!(names(choose(&[], false)), ["unit", "bitcoind", "backup", "pages", "node", "build", "image"]);
+        assert_eq!(names(choose(&[], true)), ["unit", "bitcoind", "backup", "pages", "node"]);
         assert_eq!(names(choose(&["pages".into(), "unit".into()], false)), ["unit", "pages"]);
         let Err(Fault::Fails(text)) = choose(&["imgae".into()], false) else { panic!() };
-        assert!(text.contains("imgae") && text.contains("unit, pages, node, build, image"), "{text}");
+        assert!(text.contains("imgae") && text.contains("unit, bitcoind, backup, pages, node, build, image"), "{text}");
     }
 
     #[test]

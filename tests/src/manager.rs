@@ -48,7 +48,7 @@ impl Manager {
     pub(crate) fn start(program: &Path, log: &Path, boot: &Value) -> Outcome<Self> {
         let folder = tempfile::Builder::new().prefix("homebolt-manager-").tempdir()?;
         let path = folder.path();
-        for name in ["data", "run/manager/request", "lnd"] {
+        for name in ["data", "run/manager/request", "lnd", "config"] {
             fs::create_dir_all(path.join(name))?;
         }
         let release = release::Release {
@@ -78,7 +78,7 @@ impl Manager {
         command.arg("--https").arg(format!("127.0.0.1:{}", self.https));
         // Nobody listens there: LND is away.
         command.arg("--lnd-rpc").arg(format!("127.0.0.1:{}", homebolt::qemu::free_port()?));
-        command.arg("--lnd-cert").arg(path.join("lnd/tls.cert"));
+        command.arg("--lnd-dir").arg(path.join("lnd")).arg("--config-dir").arg(path.join("config"));
         self.child = Some(command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).spawn()?);
         until(Duration::from_secs(20), || {
             if let Some(status) = self.child.as_mut().map(Child::try_wait).transpose()?.flatten() {

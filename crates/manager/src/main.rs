@@ -81,12 +81,9 @@ struct Serve {
     /// Where LND answers gRPC
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:10009")]
     lnd_rpc: SocketAddr,
-    /// LND's own certificate
-    #[arg(long, value_name = "FILE", default_value = "/data/lnd/tls.cert")]
-    lnd_cert: PathBuf,
-    /// LND's admin macaroon, with which the manager gets one of its own
-    #[arg(long, value_name = "FILE", default_value = "/data/lnd/admin.macaroon")]
-    lnd_macaroon: PathBuf,
+    /// LND's folder, with its certificate and its admin macaroon
+    #[arg(long, value_name = "FOLDER", default_value = "/data/lnd")]
+    lnd_dir: PathBuf,
     /// Where LND's configuration is written
     #[arg(long, value_name = "FOLDER", default_value = "/data/config")]
     config_dir: PathBuf,
@@ -133,8 +130,7 @@ fn serve(arguments: Serve) -> Result<(), Error> {
         run_dir: arguments.run_dir,
         release: arguments.release,
         lnd: arguments.lnd_rpc,
-        lnd_certificate: arguments.lnd_cert,
-        lnd_macaroon: arguments.lnd_macaroon,
+        lnd_dir: arguments.lnd_dir,
         config_dir: arguments.config_dir,
     };
     let runtime = event_loop()?;

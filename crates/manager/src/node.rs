@@ -1,24 +1,42 @@
 //! The node as the manager reaches it: LND's calls, and the key of its own that they are made with.
 
-use std::path::PathBuf;
+use std::{net::SocketAddr, path::PathBuf};
 
-use lnd::{Client, Config, Error};
+use lnd::{
+    Client, Config, Error,
+    macaroon::ensure_own_macaroon,
+    watch::{Macaroons, Watching},
+};
+use tokio::task::JoinSet;
 
+/// LND's admin macaroon, below its folder; `lnd.conf` names it so.
+pub(crate) const ADMIN_MACAROON: &str = "admin.macaroon";
+
+#[derive(Debug, Clone)]
 pub(crate) struct Node {
     pub(crate) client: Client,
-    /// LND's admin macaroon, used once to get our own.
-    admin: PathBuf,
-    /// This program's own macaroon: revoking an app's key never breaks it.
-    own: PathBuf,
+    /// LND's folder.
+    pub(crate) dir: PathBuf,
+    macaroons: Macaroons,
 }
 
 impl Node {
-    pub(crate) fn new(config: Config, admin: PathBuf, own: PathBuf) -> Self {
-        Self { client: Client::new(config, Some(own.clone())), admin, own }
+    /// `own`: the file for this program's own macaroon, so that revoking an app's key never breaks it.
+    pub(crate) fn new(address: SocketAddr, dir: PathBuf, own: PathBuf) -> Self {
+        let config = Config { address, certificate: dir.join("tls.cert") };
+        let macaroons = Macaroons { admin: dir.join(ADMIN_MACAROON), own };
+        Self { client: Client::new(config, Some(macaroons.own.clone())), dir, macaroons }
     }
 
-    /// Makes sure that LND lets this program in, by a macaroon of its own.
+    /// Starts the watchers, and goes on with their connection.
+    pub(crate) fn watch(&mut self, twin: &twin::Sender, tasks: &mut JoinSet<()>) -> Watching {
+        let watching = lnd::watch::start(self.client.config().clone(), self.macaroons.clone(), twin, tasks);
+        self.client = watching.client.clone();
+        watching
+    }
+
+    /// Makes sure now that LND lets this program in; the watchers see to it later.
     pub(crate) async fn admit(&self) -> Result<(), Error> {
-        lnd::macaroon::ensure_own_macaroon(self.client.config(), &self.admin, &self.own).await
+        ensure_own_macaroon(self.client.config(), &self.macaroons.admin, &self.macaroons.own).await
     }
 }

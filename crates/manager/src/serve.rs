@@ -46,8 +46,7 @@ pub(crate) struct Config {
     pub(crate) run_dir: PathBuf,
     pub(crate) release: PathBuf,
     pub(crate) lnd: std::net::SocketAddr,
-    pub(crate) lnd_certificate: PathBuf,
-    pub(crate) lnd_macaroon: PathBuf,
+    pub(crate) lnd_dir: PathBuf,
     pub(crate) config_dir: PathBuf,
 }
 
@@ -62,10 +61,9 @@ pub(crate) async fn run(config: Config, listeners: Listeners) -> Result<(), Erro
         run_dir: config.run_dir.clone(),
         data: config.state_dir.clone(),
     };
-    let lnd = lnd::Config { address: config.lnd, certificate: config.lnd_certificate.clone() };
-    let own_macaroon = config.state_dir.join("lnd.macaroon");
-    let node = Node::new(lnd, config.lnd_macaroon.clone(), own_macaroon);
-    let (boot, watching) = sources::start(places, node.client.clone(), &sender, &mut tasks).await;
+    let mut node = Node::new(config.lnd, config.lnd_dir.clone(), config.state_dir.join("lnd.macaroon"));
+    let boot = sources::start(places, &sender, &mut tasks).await;
+    let watching = node.watch(&sender, &mut tasks);
     settle(&reader, &boot).await;
 
     let begun = begin(&config, release, reader.clone(), &boot, node, sender.clone()).await?;

@@ -25,12 +25,7 @@ pub(crate) struct Places {
 
 /// Starts all sources. What the start of the manager itself depends on is in the twin when this returns, so nothing has
 /// to guess whether it has come yet.
-pub(crate) async fn start(
-    places: Places,
-    lnd: lnd::Client,
-    twin: &Sender,
-    tasks: &mut JoinSet<()>,
-) -> (twin::Boot, lnd::watch::Watching) {
+pub(crate) async fn start(places: Places, twin: &Sender, tasks: &mut JoinSet<()>) -> twin::Boot {
     let (boot, _) = platform::boot::read(&places.run_dir);
     // The twin's task lives as long as a sender does, and here is one: sending cannot fail.
     let _ = twin.send(Update::Boot(boot.clone())).await;
@@ -41,6 +36,5 @@ pub(crate) async fn start(
     tasks.spawn(platform::systemd::run(UNITS, twin.clone()));
     tasks.spawn(platform::network::run(twin.clone()));
     tasks.spawn(platform::resources::run(PathBuf::from("/"), places.data, twin.clone()));
-    let watching = lnd::watch::start(lnd, twin, tasks);
-    (boot, watching)
+    boot
 }

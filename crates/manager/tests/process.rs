@@ -77,7 +77,7 @@ impl House {
             .arg(self.path("run"))
             .arg("--release")
             .arg(self.path("release.json"))
-            .args(["--lnd-rpc", "127.0.0.1:1", "--lnd-cert", "/nonexistent"])
+            .args(["--lnd-rpc", "127.0.0.1:1", "--lnd-dir", "/nonexistent"])
             .envs([("LISTEN_FDS", "2"), ("LISTEN_FDNAMES", "http:https"), ("WATCHDOG_USEC", "1000000")])
             .env("NOTIFY_SOCKET", &socket)
             .stdin(Stdio::from(OwnedFd::from(http)))

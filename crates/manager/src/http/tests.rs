@@ -91,7 +91,7 @@ pub(crate) async fn visit() -> Visit {
     let (folder, shared, twin) = with_twin(None).await;
     let store = Store::open(&folder.path().join("manager.db")).unwrap();
     // Nobody listens there.
-    let lnd = lnd::Config { address: ([127, 0, 0, 1], 1).into(), certificate: folder.path().join("tls.cert") };
+    let lnd = ([127, 0, 0, 1], 1).into();
     let house = Arc::new(House {
         shared,
         sessions: Sessions::load(store.clone()).await.unwrap(),
@@ -99,7 +99,7 @@ pub(crate) async fn visit() -> Visit {
         wizard: Wizard::open(store.clone(), folder.path()).await.unwrap(),
         hub: Arc::new(Hub::new()),
         setup: Setup::open(store.clone(), folder.path().to_owned()).await.unwrap(),
-        node: Node::new(lnd, folder.path().join("admin.macaroon"), folder.path().join("lnd.macaroon")),
+        node: Node::new(lnd, folder.path().to_owned(), folder.path().join("lnd.macaroon")),
         tickets: Default::default(),
         desk: Desk::default(),
         sender: twin.clone(),

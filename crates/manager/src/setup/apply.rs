@@ -21,6 +21,7 @@ use tokio::time;
 use twin::{Job, JobStep, LndState, Progress, Update, source::sentence};
 
 use super::{
+    bitcoin::Bitcoin,
     lnd_conf,
     wallet::{Made, Origin, Seed},
 };
@@ -131,9 +132,16 @@ impl Phase {
 pub(crate) fn config(house: &House) -> Result<(), Error> {
     let choices = house.setup.choices();
     let Some(bitcoin) = &choices.bitcoin else { return Ok(()) };
-    let text = lnd_conf::render(bitcoin, &house.shared.host(), choices.wallet.is_some());
+    let text = conf(house, bitcoin, choices.wallet.is_some());
     // Readable by LND's group, as its own user is another one; it holds bitcoind's password.
     atomic::write(&house.setup.config_dir.join("lnd.conf"), text.as_bytes(), 0o640)
+}
+
+/// The text of `lnd.conf` for this box.
+pub(crate) fn conf(house: &House, bitcoin: &Bitcoin, unlock: bool) -> String {
+    let alias = house.shared.host();
+    let rpc = house.node.client.config().address;
+    lnd_conf::render(bitcoin, &lnd_conf::Given { alias: &alias, dir: &house.node.dir, rpc, unlock })
 }
 
 fn lnd_state(house: &House) -> LndState {

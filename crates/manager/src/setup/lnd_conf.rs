@@ -1,31 +1,43 @@
 //! LND's configuration file, made of what the owner chose and shown as it is.
 
-use std::fmt::Write;
+use std::{fmt::Write, net::SocketAddr, path::Path};
 
 use super::bitcoin::{Backend, Bitcoin, Chain, Database};
+use crate::node::ADMIN_MACAROON;
 
-/// Where LND keeps everything.
-const LND_DIR: &str = "/data/lnd";
 /// Where systemd puts the opened credential for LND's unit.
 const PASSWORD_FILE: &str = "/run/credentials/lnd.service/lnd.wallet-password";
 
-/// The text of `lnd.conf`. `unlock`: there is a wallet, and its password is sealed for LND's unit.
-pub(crate) fn render(bitcoin: &Bitcoin, alias: &str, unlock: bool) -> String {
+/// What does not come from the owner's choices.
+pub(crate) struct Given<'a> {
+    /// The name that other nodes see.
+    pub(crate) alias: &'a str,
+    /// LND's folder.
+    pub(crate) dir: &'a Path,
+    pub(crate) rpc: SocketAddr,
+    /// There is a wallet, and its password is sealed for LND's unit.
+    pub(crate) unlock: bool,
+}
+
+/// The text of `lnd.conf`.
+pub(crate) fn render(bitcoin: &Bitcoin, given: &Given<'_>) -> String {
+    let Given { alias, rpc, unlock, .. } = given;
+    let dir = given.dir.display();
     let mut text = format!(
         "; Made by Homebolt of what was chosen in the wizard; changes here are lost with the next choice.\n\
          [Application Options]\n\
-         lnddir={LND_DIR}\n\
+         lnddir={dir}\n\
          alias={alias}\n\
-         rpclisten=127.0.0.1:10009\n\
+         rpclisten={rpc}\n\
          norest=true\n\
          listen=127.0.0.1:9735\n\
-         adminmacaroonpath={LND_DIR}/admin.macaroon\n\
+         adminmacaroonpath={dir}/{ADMIN_MACAROON}\n\
          tlsautorefresh=true\n\
          logging.file.disable=true\n\
          debuglevel=info\n\
          accept-keysend=true\n"
     );
-    if unlock {
+    if *unlock {
         let _ = writeln!(text, "wallet-unlock-password-file={PASSWORD_FILE}");
     }
     let _ = write!(text, "\n[Bitcoin]\n{}=true\n", bitcoin.chain.option());
@@ -94,6 +106,11 @@ mod tests {
         Bitcoin { chain: Chain::Mainnet, backend: Backend::Bitcoind(own), database: Database::Sqlite }
     }
 
+    fn text(bitcoin: &Bitcoin, unlock: bool) -> String {
+        let rpc = ([127, 0, 0, 1], 10009).into();
+        render(bitcoin, &Given { alias: "box", dir: Path::new("/data/lnd"), rpc, unlock })
+    }
+
     #[test]
     fn a_bitcoind_with_and_without_zmq() {
         let zmq = Zmq {
@@ -101,7 +118,7 @@ mod tests {
             transactions: "192.168.1.5:28333".parse().unwrap(),
             sequence: None,
         };
-        let text = render(&own(Some(zmq)), "box", false);
+        let made = text(&own(Some(zmq)), false);
         for line in [
             "bitcoin.mainnet=true",
             "bitcoin.node=bitcoind",
@@ -110,16 +127,16 @@ mod tests {
             "bitcoind.zmqpubrawtx=tcp://192.168.1.5:28333",
             "db.backend=sqlite",
         ] {
-            assert!(text.lines().any(|there| there == line), "{line} is not in\n{text}");
+            assert!(made.lines().any(|there| there == line), "{line} is not in\n{made}");
         }
-        assert!(!text.contains("rpcpolling") && !text.contains("wallet-unlock"));
-        assert!(render(&own(None), "box", false).contains("\nbitcoind.rpcpolling=true\n"));
+        assert!(!made.contains("rpcpolling") && !made.contains("wallet-unlock"));
+        assert!(text(&own(None), false).contains("\nbitcoind.rpcpolling=true\n"));
     }
 
     #[test]
     fn the_password_file_is_named_only_when_there_is_a_wallet() {
-        assert!(render(&own(None), "box", true).contains(PASSWORD_FILE));
-        assert!(!render(&own(None), "box", true).contains("allow-create"), "who reaches the port could inject a seed");
+        assert!(text(&own(None), true).contains(PASSWORD_FILE));
+        assert!(!text(&own(None), true).contains("allow-create"), "who reaches the port could inject a seed");
     }
 
     #[test]
@@ -132,7 +149,7 @@ mod tests {
 
     #[test]
     fn what_is_shown_has_no_password() {
-        let shown = covered(&render(&own(None), "box", false));
+        let shown = covered(&text(&own(None), false));
         assert!(!shown.contains("p;w#=") && shown.contains("bitcoind.rpcuser=alice"));
     }
 }

@@ -23,7 +23,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 use store::{Audit, Store};
-use tokio::{sync::watch, time};
+use tokio::sync::watch;
 use twin::LndState;
 
 use crate::{
@@ -32,8 +32,8 @@ use crate::{
     shared::House,
 };
 
-/// How long a failure to get into LND waits for the next try.
-const RETRY: Duration = Duration::from_secs(30);
+/// For the root program to tell systemd.
+const RESTART_LIMIT: Duration = Duration::from_secs(30);
 
 /// Key of [`Choices`] in the store.
 const KEY: &str = "setup";
@@ -108,11 +108,6 @@ impl Setup {
         self.choices.borrow().clone()
     }
 
-    /// Follows [`Self::choices`].
-    pub(crate) fn watch(&self) -> watch::Receiver<Choices> {
-        self.choices.subscribe()
-    }
-
     /// Changes the choices, on the disk first.
     pub(crate) async fn change(&self, entry: Audit, change: impl FnOnce(&mut Choices)) -> Result<(), Error> {
         let mut choices = self.choices();
@@ -142,24 +137,15 @@ impl Setup {
     }
 }
 
-/// Follows LND: lets this program in whenever LND is up, and makes good what a power cut left half done.
+/// Follows LND, and makes good what a power cut left half done.
 pub(crate) async fn follow(house: Arc<House>, mut states: watch::Receiver<LndState>) {
     loop {
         let state = *states.borrow_and_update();
         if let Err(sentence) = take_note(&house, state).await {
             tracing::warn!(error = sentence, "the setup's note of the wallet is not in order");
         }
-        let is_up = matches!(state, LndState::RpcActive | LndState::ServerActive);
-        let retry = if is_up && let Err(error) = house.node.admit().await {
-            tracing::warn!(error = twin::source::sentence(&error), "LND does not let the manager in");
-            RETRY
-        } else {
-            // Nothing to do before the next change.
-            Duration::MAX
-        };
-        match time::timeout(retry, states.changed()).await {
-            Ok(Err(_)) => return,
-            Ok(Ok(())) | Err(_) => {}
+        if states.changed().await.is_err() {
+            return;
         }
     }
 }
@@ -174,7 +160,7 @@ async fn take_note(house: &Arc<House>, state: LndState) -> Result<(), String> {
     }
     apply::note_wallet(house, wallet::Origin::New).await?;
     if state == LndState::Locked {
-        let asked = house.desk.ask(&house.shared.run_dir, Task::LndRestart, "", RETRY).await;
+        let asked = house.desk.ask(&house.shared.run_dir, Task::LndRestart, "", RESTART_LIMIT).await;
         asked.map_err(|refused| refused.0)?;
     }
     Ok(())

@@ -66,7 +66,7 @@ struct Ticket {
 #[derive(Debug, Clone)]
 enum Order {
     Lightning { pay: Pay, hash: Hash, amount: MilliSat, shown: Vec<(String, String)> },
-    Chain { address: String, amount: Sat, fee: FeeRate },
+    Chain { address: String, amount: Sat },
 }
 
 /// What came of it.
@@ -209,7 +209,7 @@ async fn order(house: &House, typed: &Typed) -> Result<Order, String> {
     let amount = amount.ok_or_else(|| t!("node.send.amount_needed").into_owned())?;
     // LND reads the address, and refuses one of another chain.
     house.node.client.estimate_fee(address, amount, 6).await.map_err(|error| refusal(&error))?;
-    Ok(Order::Chain { address: address.to_owned(), amount, fee: FeeRate::Blocks(6) })
+    Ok(Order::Chain { address: address.to_owned(), amount })
 }
 
 fn strip<'a>(text: &'a str, scheme: &str) -> &'a str {
@@ -389,7 +389,7 @@ async fn carry_out(house: &House, order: Order, fee: u64) -> Outcome {
             pay.fee_limit = msat(Sat::new(fee.min(super::MOST)));
             lightning(house, &pay, hash).await
         }
-        Order::Chain { address, amount, .. } => {
+        Order::Chain { address, amount } => {
             let rate = FeeRate::Blocks(u16::try_from(fee).unwrap_or(6).clamp(1, 1008));
             match house.node.client.send_coins(&address, Some(amount), rate, "homebolt").await {
                 Ok(txid) => Outcome::Sent { txid },
@@ -486,7 +486,7 @@ mod tests {
     use super::*;
 
     fn order() -> Order {
-        Order::Chain { address: "bc1q".into(), amount: Sat::new(7), fee: FeeRate::Blocks(6) }
+        Order::Chain { address: "bc1q".into(), amount: Sat::new(7) }
     }
 
     #[test]

@@ -76,7 +76,7 @@ fn table(house: &House, choices: &Choices) -> Markup {
         @if let Some(bitcoin) = &choices.bitcoin {
             details {
                 summary { (t!("setup.summary.file")) }
-                pre.file { (lnd_conf::covered(&lnd_conf::render(bitcoin, &house.shared.host(), choices.wallet.is_some()))) }
+                pre.file { (lnd_conf::covered(&apply::conf(house, bitcoin, choices.wallet.is_some()))) }
             }
         }
     }
