@@ -22,16 +22,25 @@ use crate::{
 /// What `e2fsck` said, for a person who looks into it later.
 const LOG: &str = "/run/homebolt/repair.log";
 
+/// A first pass that had to begin with the copy of the first block puts that back, and leaves the rest to a second one.
+const PASSES: usize = 3;
+
 /// Checks the unmounted data partition and repairs all that can be repaired. Returns what to say.
 pub fn repair(boot: &Boot) -> Result<String, Error> {
     let device = device(boot)?.ok_or_else(|| Error::Refused("The disk has no data partition.".into()))?;
     not_in_use(&device)?;
-    let outcome = program::run("/sbin/e2fsck", &["-f".as_ref(), "-y".as_ref(), device.as_os_str()])?;
-    files::write_atomic(Path::new(LOG), outcome.output.as_bytes(), 0o644)?;
-    match outcome.code {
-        Some(0..=3) => Ok("The data partition is repaired, the box restarts.".into()),
-        _ => Err(Error::Refused(format!("The data partition could not be repaired: {}", outcome.summary()))),
+    let mut log = String::new();
+    let mut said = String::new();
+    for _ in 0..PASSES {
+        let outcome = program::run("/sbin/e2fsck", &["-f".as_ref(), "-y".as_ref(), device.as_os_str()])?;
+        log.push_str(&outcome.output);
+        files::write_atomic(Path::new(LOG), log.as_bytes(), 0o644)?;
+        if let Some(0..=3) = outcome.code {
+            return Ok("The data partition is repaired, the box restarts.".into());
+        }
+        said = outcome.summary();
     }
+    Err(Error::Refused(format!("The data partition could not be repaired: {said}")))
 }
 
 /// Makes a new, empty data partition in the place of the old one, or where there is none. Returns what to say.

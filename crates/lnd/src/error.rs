@@ -170,7 +170,6 @@ fn known(action: &'static str, code: Code, message: &str) -> Option<Error> {
         () if says("wrong seed version") => Error::BadSeed(SeedFault::Version),
         () if says("mnemonic phrase checksum doesn't match") => Error::BadSeed(SeedFault::Checksum),
         () if says("isn't a part of default word list") => Error::BadSeed(unknown_word(message)),
-        () if says("seed mnemonic") && says("24") => Error::BadSeed(SeedFault::Count),
 
         () if says("permission denied") => Error::NotPermitted { action },
         () if [

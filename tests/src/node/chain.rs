@@ -32,6 +32,12 @@ impl Chain {
     pub(super) fn start(program: &Path, log: PathBuf) -> Outcome<Self> {
         let folder = tempfile::Builder::new().prefix("homebolt-btcd-").tempdir()?;
         fs::write(folder.path().join("btcd.conf"), "")?;
+        // Its own certificate would be one on the curve P-521, which rustls with ring does not speak.
+        let key = rcgen::KeyPair::generate()?;
+        let names = vec!["localhost".to_owned(), "127.0.0.1".to_owned()];
+        let certificate = rcgen::CertificateParams::new(names)?.self_signed(&key)?;
+        fs::write(folder.path().join("rpc.cert"), certificate.pem())?;
+        fs::write(folder.path().join("rpc.key"), key.serialize_pem())?;
         let mut chain = Self { program: program.to_owned(), folder, log, port: free_port()?, child: None };
         chain.run(None)?;
         Ok(chain)

@@ -4,7 +4,7 @@ use twin::LndState;
 
 use super::{Client, QUICK, SLOW, ask};
 use crate::{
-    Error, Secret,
+    Error, Secret, SeedFault,
     proto::lnrpc::{
         ChanBackupSnapshot, ChangePasswordRequest, GenSeedRequest, GetStateRequest, InitWalletRequest, MultiChanBackup,
         UnlockWalletRequest, state_client::StateClient,
@@ -53,6 +53,10 @@ impl Client {
 
     /// Makes the wallet and opens it; gives the admin macaroon, which LND also writes to its folder.
     pub async fn init_wallet(&self, wallet: NewWallet) -> Result<Secret, Error> {
+        // LND would take a missing word for an unknown one.
+        if wallet.seed.expose().len() != 24 {
+            return Err(Error::BadSeed(SeedFault::Count));
+        }
         let (window, backup) = match wallet.recovery {
             None => (0, None),
             Some(recovery) => (recovery.window, recovery.backup),

@@ -216,10 +216,7 @@ async fn attend<P: Part>(part: &mut P, context: &mut Context, backoff: &mut Back
         backoff.reset();
         tokio::select! {
             hint = hints.next() => match hint {
-                Ok(hint) => {
-                    heed(part, hint, context);
-                    sleep_until((begun + PAUSE).max(Instant::now() + DEBOUNCE)).await;
-                }
+                Ok(hint) => heed(part, hint, context),
                 // Much can be read before streams are to be had.
                 Err(Error::Starting) => {
                     sleep(STARTING).await;
@@ -228,10 +225,11 @@ async fn attend<P: Part>(part: &mut P, context: &mut Context, backoff: &mut Back
                 Err(error) => return Err(error),
             },
             _ = blocks.changed(), if P::BY_BLOCK => {}
-            _ = money.changed(), if P::BY_MONEY => sleep_until((begun + PAUSE).max(Instant::now() + DEBOUNCE)).await,
+            _ = money.changed(), if P::BY_MONEY => {}
             _ = state.changed() => {}
             () = sleep(P::INTERVAL) => {}
         }
+        sleep_until((begun + PAUSE).max(Instant::now() + DEBOUNCE)).await;
         while let Some(hint) = hints.waiting() {
             heed(part, hint?, context);
         }

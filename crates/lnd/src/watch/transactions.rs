@@ -23,6 +23,8 @@ pub(super) struct TransactionsPart;
 impl Part for TransactionsPart {
     const NAME: &'static str = "transactions";
     const INTERVAL: Duration = Duration::from_secs(300);
+    // LND tells of nothing that it finds while it catches up with the chain.
+    const BY_BLOCK: bool = true;
     const MOVES_MONEY: bool = true;
     type Hint = Transaction;
 
