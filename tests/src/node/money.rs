@@ -358,7 +358,7 @@ pub(super) fn failures(lab: &mut Lab) -> Outcome {
         let end = client.pay(&pay_to(&much.request, None)).await?.end().await?;
         let expected = PaymentState::Failed(PaymentFailure::InsufficientBalance);
         ensure!(end.payment.state == expected && end.preimage.is_none(), "too much: {end:?}");
-        let nobody = "02".to_owned() + &"79be667ef9dcbbac55a06295ce870b07029bfcdb2dce28d959f2815b16f81798";
+        let nobody = "02".to_owned() + "79be667ef9dcbbac55a06295ce870b07029bfcdb2dce28d959f2815b16f81798";
         let to = PayTo::Keysend {
             node: nobody.parse()?,
             amount: msat(1000),

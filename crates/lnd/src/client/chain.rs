@@ -57,33 +57,19 @@ impl Client {
         Ok(ask!(self, SLOW, action, lightning.send_coins(request))?.txid)
     }
 
-    /// The wallet's transactions that are not confirmed, newest first.
-    pub async fn unconfirmed_transactions(&self) -> Result<Vec<Transaction>, Error> {
-        self.transactions_between(MEMPOOL, MEMPOOL, 0, 0).await
-    }
-
-    /// A page of the confirmed transactions, newest first, after skipping `offset` of them.
-    pub async fn transactions(&self, offset: u32, count: u32) -> Result<Vec<Transaction>, Error> {
-        // The start above the end is what turns the order around.
-        self.transactions_between(MEMPOOL, 1, offset, count).await
-    }
-
-    async fn transactions_between(
-        &self,
-        start: i32,
-        end: i32,
-        skip: u32,
-        count: u32,
-    ) -> Result<Vec<Transaction>, Error> {
+    /// At most `count` of the wallet's transactions after skipping `skip` of them: oldest first, unconfirmed last. (LND can
+    /// turn the order around, but on SQLite it then finds none.)
+    pub async fn transactions(&self, skip: u32, count: u32) -> Result<Vec<Transaction>, Error> {
         let action = "list the wallet's transactions";
         let request = GetTransactionsRequest {
-            start_height: start,
-            end_height: end,
+            start_height: 0,
+            end_height: MEMPOOL,
             index_offset: skip,
             max_transactions: count,
         };
         let answer = ask!(self, SLOW, action, lightning.get_transactions(request))?;
-        answer.transactions.into_iter().map(|wire| transaction(action, wire)).collect()
+        // Pages come oldest first, what is in them newest first.
+        answer.transactions.into_iter().rev().map(|wire| transaction(action, wire)).collect()
     }
 }
 

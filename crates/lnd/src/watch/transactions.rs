@@ -1,6 +1,6 @@
 //! The wallet's transactions.
 
-use std::time::Duration;
+use std::{collections::VecDeque, time::Duration};
 
 use tonic::Streaming;
 use twin::{
@@ -34,21 +34,21 @@ impl Part for TransactionsPart {
     }
 
     async fn read(&mut self, context: &Context) -> Result<Update, Error> {
-        let mut newest = context.client.unconfirmed_transactions().await?;
-        let mut total = newest.len() as u64;
-        let mut confirmed = 0;
+        let mut newest = VecDeque::with_capacity(NEWEST);
+        let mut total = 0;
         loop {
-            let page = context.client.transactions(confirmed, PAGE).await?;
+            let page = context.client.transactions(total, PAGE).await?;
             let length = u32::try_from(page.len()).unwrap_or(u32::MAX);
-            total += u64::from(length);
-            confirmed += length;
-            newest.extend(page.into_iter().take(NEWEST.saturating_sub(newest.len())));
+            total += length;
+            for transaction in page {
+                newest.truncate(NEWEST - 1);
+                newest.push_front(transaction);
+            }
             if length < PAGE {
                 break;
             }
         }
-        newest.truncate(NEWEST);
-        newest.shrink_to_fit();
+        let (newest, total) = (newest.into(), u64::from(total));
         Ok(Update::Transactions(Transactions { newest, total }))
     }
 }
