@@ -219,7 +219,8 @@ impl Watcher {
                     let state = state_of(&mut self.bitcoin, topic);
                     (state.state, state.error) = (ZmqState::Lost, Some(sentence(&error)));
                 }
-                Hint::Nothing
+                // A read tells at once whether all of bitcoind is gone.
+                if before == self.bitcoin.zmq { Hint::Nothing } else { Hint::Everything }
             }
             Event::Gap { topic, missed } => {
                 let state = state_of(&mut self.bitcoin, topic);

@@ -435,10 +435,8 @@ async fn past(report: &mut Report, lab: &Lab) {
             }
             ensure!(Instant::now() < end, "it never answered: {findings:?}");
         }
-        match starting {
-            Some(what) if what.contains('…') || what.contains("...") => Ok(()),
-            other => fails(format!("it was never seen starting: {other:?}")),
-        }
+        ensure!(starting.is_some_and(|what| !what.is_empty()), "it was never seen starting");
+        Ok(())
     })
     .await;
 }
