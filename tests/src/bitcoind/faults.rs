@@ -179,7 +179,7 @@ async fn door(report: &mut Report, node: &Node) {
 }
 
 /// Who is not bitcoind: fakes all of them.
-async fn strangers(report: &mut Report, but: &dyn Fn(&dyn Fn(&mut Config)) -> Outcome<Config>) {
+async fn strangers(report: &mut Report, but: impl Fn(&dyn Fn(&mut Config)) -> Outcome<Config>) {
     let at_port = async |port| {
         let rpc = local(port)?;
         test(&but(&|config| config.rpc = rpc.clone())?, quick()).await
