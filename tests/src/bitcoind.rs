@@ -30,12 +30,16 @@ pub(crate) fn run(report: &mut Report, context: &Context) -> Outcome {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let lab = Lab { program, logs: report.logs() };
     // Takes a minute of waiting, which passes while others are tested.
-    let begun = Instant::now();
-    let silence = runtime.spawn(follow::silence(lab.clone()));
+    let silence = follow::silence(lab.clone());
+    let silence = runtime.spawn(async move {
+        let begun = Instant::now();
+        let outcome = silence.await;
+        (begun.elapsed(), outcome)
+    });
     runtime.block_on(faults::run(report, &lab));
     runtime.block_on(follow::run(report, &lab));
-    let silence = runtime.block_on(silence)?;
-    report.done("a publisher that tells nothing of a new block is found silent", begun.elapsed(), silence);
+    let (time, silence) = runtime.block_on(silence)?;
+    report.done("a publisher that tells nothing of a new block is found silent", time, silence);
     runtime.shutdown_timeout(Duration::from_secs(1));
     Ok(())
 }

@@ -219,7 +219,8 @@ impl Watcher {
                     let state = state_of(&mut self.bitcoin, topic);
                     (state.state, state.error) = (ZmqState::Lost, Some(sentence(&error)));
                 }
-                Hint::Nothing
+                // A read tells at once whether all of bitcoind is gone.
+                if before == self.bitcoin.zmq { Hint::Nothing } else { Hint::Everything }
             }
             Event::Gap { topic, missed } => {
                 let state = state_of(&mut self.bitcoin, topic);
@@ -265,17 +266,18 @@ impl Watcher {
         for target_blocks in TARGETS {
             fees.extend(session.smart_fee(target_blocks).await?.map(|fee| FeeEstimate { target_blocks, fee }));
         }
-        let mut warnings = info.warnings;
+        let mut warnings = info.warnings.clone();
         warnings.extend(network.warnings);
         warnings.sort();
         warnings.dedup();
+        let verified_permyriad = permyriad(&info);
         let chain = Chain {
             network: info.chain,
             blocks: info.blocks,
             headers: info.headers,
             tip: tip.hash,
             tip_time: tip.time,
-            verified_permyriad: permyriad(info.verification_progress),
+            verified_permyriad,
             initial_download: info.initial_block_download,
             prune_height: info.prune_height.filter(|_| info.pruned),
         };

@@ -70,11 +70,14 @@ impl Node {
             .arg(format!("-chain={}", self.network.chain()))
             .arg(format!("-datadir={}", self.folder.path().display()));
         command.args(["-server=1", "-dnsseed=0", "-fixedseeds=0", "-dbcache=4", "-fallbackfee=0.0002"]);
-        command.args([format!("-rpcport={}", self.rpc), format!("-bind=127.0.0.1:{}", self.p2p)]);
+        command.arg(format!("-rpcport={}", self.rpc));
         let told = self.arguments.iter().map(String::as_str).chain(more.iter().copied());
         let told: Vec<&str> = told.collect();
         if !told.iter().any(|argument| argument.starts_with("-connect=") || argument.starts_with("-listen=")) {
             command.args(["-listen=0", "-connect=0"]);
+        }
+        if told.contains(&"-listen=1") {
+            command.args([format!("-bind=127.0.0.1:{}", self.p2p), "-listenonion=0".into()]);
         }
         if !told.contains(&"-nozmq") {
             command.arg(format!("-zmqpubrawblock=tcp://127.0.0.1:{}", self.blocks));

@@ -186,8 +186,8 @@ impl Probe {
     }
 
     /// A feed of its own, for a page that shows the progress. It does not keep the test running.
-    pub fn subscribe(&self) -> watch::Receiver<Report> {
-        self.reports.clone()
+    pub fn subscribe(&self) -> Feed {
+        Feed(self.reports.clone())
     }
 
     /// The report at its end.
@@ -195,6 +195,19 @@ impl Probe {
         // The sender goes only with the task, which is finished before.
         let report = self.reports.wait_for(|report| report.finished).await;
         report.map(|report| report.clone()).unwrap_or_else(|_| self.reports.borrow().clone())
+    }
+}
+
+/// The changes of a report. A slow reader misses some, never the last.
+#[derive(Debug, Clone)]
+pub struct Feed(watch::Receiver<Report>);
+
+impl Feed {
+    /// The report after the next change; `None` when the test is over or was dropped.
+    pub async fn next(&mut self) -> Option<Report> {
+        self.0.changed().await.ok()?;
+        // A copy: whoever holds on to the original stops the test.
+        Some(self.0.borrow_and_update().clone())
     }
 }
 

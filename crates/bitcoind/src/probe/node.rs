@@ -49,7 +49,7 @@ pub(super) fn synchronization(
     let age = now.saturating_sub(tip.time);
     // On a local chain it only says that the newest block is old.
     if info.initial_block_download && (!network.is_local() || headers > blocks) {
-        return Finding::Synchronizing { permyriad: permyriad(info.verification_progress), blocks, headers };
+        return Finding::Synchronizing { permyriad: permyriad(info), blocks, headers };
     }
     if headers > blocks {
         return Finding::Behind { blocks, headers };
@@ -61,9 +61,11 @@ pub(super) fn synchronization(
     }
 }
 
-/// Hundredths of a percent; what is not whole is not called so.
-pub(crate) fn permyriad(progress: f64) -> u16 {
-    (progress.clamp(0.0, 1.0) * 10_000.0) as u16
+/// How much is verified, in hundredths of a percent; what is not whole is not called so. bitcoind's own estimate counts
+/// transactions and knows nothing of headers: on a small chain it is 1 before the first block came.
+pub(crate) fn permyriad(info: &BlockchainInfo) -> u16 {
+    let of_blocks = if info.blocks < info.headers { info.blocks as f64 / info.headers as f64 } else { 1.0 };
+    (info.verification_progress.min(of_blocks).clamp(0.0, 1.0) * 10_000.0) as u16
 }
 
 /// `oldest` is the lowest block that is there, where bitcoind deletes any.
@@ -124,6 +126,16 @@ mod tests {
         assert_eq!(judged(Network::Mainnet, &info(9, 9, false), 5460), old);
         let good = Finding::Synchronized { blocks: 9, tip_minutes: 90 };
         assert_eq!(judged(Network::Mainnet, &info(9, 9, false), 5400), good);
+    }
+
+    #[test]
+    fn progress_is_never_more_than_the_share_of_blocks() {
+        let mut info = info(99, 100, true);
+        assert_eq!(permyriad(&info), 4212);
+        info.verification_progress = 1.0;
+        assert_eq!(permyriad(&info), 9900);
+        info.verification_progress = f64::NAN;
+        assert!(permyriad(&info) <= 10_000);
     }
 
     #[test]

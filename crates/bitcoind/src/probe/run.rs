@@ -259,7 +259,9 @@ impl Test {
         // Where JSON-RPC does not work the wires speak for themselves.
         let said = timeout_at(self.by(4, 5), said).await;
         let listing = said.ok().and_then(Result::ok).unwrap_or(Listing::Unknown);
-        let before = self.look().await;
+        // Without JSON-RPC there is nothing to hold a silence against: what came by now is all.
+        let mut open = !matches!(listing, Listing::Unknown);
+        let before = if open { self.look().await } else { None };
         let end = (Instant::now() + self.options.listen).min(self.by(2, 3));
         let judge = |happened: (bool, bool)| {
             let evidence = Evidence { config: zmq, listing: &listing, happened, seconds: begun.elapsed().as_secs() };
@@ -268,8 +270,6 @@ impl Test {
         let nothing = (false, false);
         let settled = |found: &Finding| found.state() == State::Fail || matches!(found, Finding::Heard { .. });
         let [blocks, transactions] = &mut news;
-        // Without JSON-RPC there is nothing to hold a silence against: what came by now is all.
-        let mut open = !matches!(listing, Listing::Unknown);
         while open {
             let found = judge(nothing);
             open = !(settled(&found.0) && settled(&found.1));
@@ -281,7 +281,9 @@ impl Test {
             }
         }
         let mut happened = nothing;
-        if let (Some(before), Some(after)) = (before, self.look().await) {
+        if let Some(before) = before
+            && let Some(after) = self.look().await
+        {
             let block = before.tip != after.tip && !before.downloading && !after.downloading;
             // bitcoind tells the transactions of a block, too.
             happened = (block, block || after.mempool > before.mempool);

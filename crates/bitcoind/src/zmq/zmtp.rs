@@ -47,8 +47,8 @@ enum Heard {
 }
 
 impl Connection {
-    /// Connects and subscribes to all topics that begin with one of `topics`; `limit` for the connection, and again for
-    /// all that follows up to the proof that the subscription is in force.
+    /// Connects and subscribes to all topics that begin with one of `topics`; `limit` for the connection, again for the
+    /// first byte, and again for all that follows up to the proof that the subscription is in force.
     pub async fn open(at: &Endpoint, topics: &[&str], limit: Duration) -> Result<Self, Error> {
         let stream = rpc::connect(at, limit).await?;
         let mut connection = Self {
@@ -61,20 +61,20 @@ impl Connection {
         };
         let late =
             |_| Error::Timeout { at: at.clone(), action: "finish the greetings of ZMQ", seconds: limit.as_secs() };
-        timeout(limit, connection.greet(topics)).await.map_err(late)??;
+        connection.write(&frame::greeting()).await?;
+        // Who does not speak ZMQ shows it with the first byte, or by waiting for more than a greeting.
+        let first = match timeout(limit, connection.stream.read_u8()).await {
+            Ok(Ok(first @ 0xff)) => first,
+            Ok(Ok(_)) => return Err(connection.strange("it greets otherwise")),
+            Ok(Err(_)) => return Err(connection.strange("it hangs up on the greeting")),
+            Err(_) => return Err(connection.strange("it takes the connection and does not greet")),
+        };
+        timeout(limit, connection.greet(first, topics)).await.map_err(late)??;
         Ok(connection)
     }
 
-    async fn greet(&mut self, topics: &[&str]) -> Result<(), Error> {
-        self.write(&frame::greeting()).await?;
-        let mut greeting = [0; frame::GREETING];
-        // Who does not speak ZMQ shows it with the first byte, and may send no more of them.
-        if self.stream.read_exact(&mut greeting[..1]).await.is_err() {
-            return Err(self.strange("it hangs up on the greeting"));
-        }
-        if greeting[0] != 0xff {
-            return Err(self.strange("it greets otherwise"));
-        }
+    async fn greet(&mut self, first: u8, topics: &[&str]) -> Result<(), Error> {
+        let mut greeting = [first; frame::GREETING];
         self.stream.read_exact(&mut greeting[1..]).await.map_err(|_| self.strange("it greets otherwise"))?;
         match frame::read_greeting(&greeting) {
             Greeting::Welcome => {}
