@@ -78,7 +78,7 @@ pub(crate) fn run(report: &mut Report, lab: &mut Lab) {
             browser.fill("#password", PASSWORD)?;
             browser.fill("#again", PASSWORD)?;
             browser.click("main button")?;
-            browser.wait_for("/home")
+            browser.wait_for("/setup/bitcoin")
         });
     // At once: what the page has promised is on the disk.
     live.cut_power();
@@ -175,13 +175,19 @@ fn owned(
         let routes = live.shell("homebolt-manager routes")?;
         visitor::walk(&live.client(), &routes, None).map(|_| ())
     });
-    report.test("after the claim LND starts and has no wallet yet", || {
-        browser.open(&format!("{}/home", live.client().origin()))?;
+    report.test("with neutrino chosen in the wizard LND starts and waits for a wallet", || {
+        browser.open(&format!("{}/setup/bitcoin", live.client().origin()))?;
+        browser.wait_for("/setup/bitcoin")?;
+        browser.click("main form button")?;
+        browser.wait_for_text("main", "Everything that is needed works")?;
+        browser.click("main form button")?;
+        browser.wait_for("/setup/wallet")?;
         until(LND_START, || {
-            let seen = browser.text("#lnd")?;
-            ensure!(seen.contains("no wallet yet"), "the page says {seen:?}: {}", live.shell(LND_LOG)?);
+            let seen = browser.text("main")?;
+            ensure!(seen.contains("Make a seed"), "the page says {seen:?}: {}", live.shell(LND_LOG)?);
             Ok(())
         })?;
+        gallery.look(browser, "setup-wallet")?;
         let state = live.shell("lncli --lnddir=/data/lnd --rpcserver=127.0.0.1:10009 state 2>&1 || true")?;
         ensure!(state.contains("NON_EXISTING"), "lncli says {state}");
         Ok(())
