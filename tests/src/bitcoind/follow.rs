@@ -78,7 +78,7 @@ async fn through_relays(node: &Node) -> Outcome<(Watched, [Relay; 2])> {
     let mut watched = Watched::start(config);
     let subscribed = |bitcoin: &Bitcoin, _: &SourceHealth| {
         let states = [&bitcoin.zmq.blocks, &bitcoin.zmq.transactions].map(|topic| topic.state);
-        bitcoin.chain.is_some() && states.iter().all(|state| *state == ZmqState::Subscribed)
+        bitcoin.chain.is_some() && states.iter().all(|state| matches!(state, ZmqState::Subscribed | ZmqState::Live))
     };
     watched.until(PATIENCE, "both subscriptions", subscribed).await?;
     Ok((watched, relays))
@@ -94,7 +94,8 @@ pub(super) async fn run(report: &mut Report, lab: &Lab) {
         let mut watched = Watched::start(node.config()?);
         let read = |bitcoin: &Bitcoin, health: &SourceHealth| {
             let zmq = [&bitcoin.zmq.blocks, &bitcoin.zmq.transactions, &bitcoin.zmq.sequence];
-            let subscribed = zmq.iter().all(|topic| topic.state == ZmqState::Subscribed);
+            // Late news of what was mined before the subscription may still come.
+            let subscribed = zmq.iter().all(|topic| matches!(topic.state, ZmqState::Subscribed | ZmqState::Live));
             height(bitcoin) == 101 && health.connected && subscribed
         };
         watched.until(PATIENCE, "block 101 and three subscriptions", read).await?;
@@ -132,7 +133,7 @@ pub(super) async fn run(report: &mut Report, lab: &Lab) {
             ensure!(watched.height() == Some(102), "what was known is gone: {:?}", watched.bitcoin());
             node.start().await?;
             let back = |bitcoin: &Bitcoin, health: &SourceHealth| {
-                health.connected && bitcoin.zmq.blocks.state == ZmqState::Subscribed
+                health.connected && matches!(bitcoin.zmq.blocks.state, ZmqState::Subscribed | ZmqState::Live)
             };
             watched.until(PATIENCE, "that it is back", back).await?;
             node.mine(1).await?;

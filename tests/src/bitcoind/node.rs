@@ -63,7 +63,7 @@ impl Node {
     }
 
     /// Starts the process, and waits for nothing.
-    pub(super) fn spawn(&mut self, more: &[&str]) -> Outcome {
+    pub(super) fn spawn(&mut self) -> Outcome {
         let log = File::create(&self.log)?;
         let mut command = Command::new(&self.program);
         command
@@ -71,8 +71,7 @@ impl Node {
             .arg(format!("-datadir={}", self.folder.path().display()));
         command.args(["-server=1", "-dnsseed=0", "-fixedseeds=0", "-dbcache=4", "-fallbackfee=0.0002"]);
         command.arg(format!("-rpcport={}", self.rpc));
-        let told = self.arguments.iter().map(String::as_str).chain(more.iter().copied());
-        let told: Vec<&str> = told.collect();
+        let told: Vec<&str> = self.arguments.iter().map(String::as_str).collect();
         if !told.iter().any(|argument| argument.starts_with("-connect=") || argument.starts_with("-listen=")) {
             command.args(["-listen=0", "-connect=0"]);
         }
@@ -92,7 +91,7 @@ impl Node {
 
     /// Starts it and waits until it answers.
     pub(super) async fn start(&mut self) -> Outcome {
-        self.spawn(&[])?;
+        self.spawn()?;
         self.ready().await
     }
 
@@ -128,13 +127,18 @@ impl Node {
         tail(&fs::read_to_string(&self.log).unwrap_or_default(), 8)
     }
 
-    pub(super) fn cookie(&self) -> PathBuf {
+    /// Where the data of its chain is.
+    pub(super) fn data(&self) -> PathBuf {
         let below = match self.network {
             Network::Mainnet => "",
             Network::Testnet3 => "testnet3",
             other => other.chain(),
         };
-        self.folder.path().join(below).join(".cookie")
+        self.folder.path().join(below)
+    }
+
+    pub(super) fn cookie(&self) -> PathBuf {
+        self.data().join(".cookie")
     }
 
     /// How to reach it, with its cookie and ZMQ.

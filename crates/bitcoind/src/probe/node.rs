@@ -14,7 +14,7 @@ use crate::{
 const TAPROOT: u32 = 210_100;
 /// The first with `gettxspendingprevout`: below, LND keeps a copy of the whole mempool.
 const SPENDING_PREVOUT: u32 = 240_000;
-/// LND begins to look that much before a wallet's birthday.
+/// LND looks from two hours before the birthday, and a seed knows it in whole days only: this is on the safe side.
 const BIRTHDAY_MARGIN: u64 = 48 * 3600;
 
 pub(super) fn network(expected: Network, chain: &str, genesis: &str) -> Finding {
@@ -176,7 +176,7 @@ mod tests {
         let oldest = block(700, 10 * 86_400);
         assert_eq!(pruning(Some(&oldest), None, &peers), Finding::Pruned { height: 700 });
         assert_eq!(pruning(Some(&oldest), Some(NOW - 7 * 86_400), &peers), Finding::Pruned { height: 700 });
-        // LND looks two days further back.
+        // Within the margin.
         let far = Finding::PrunedTooFar { height: 700, since: oldest.time, helpers: 2 };
         assert_eq!(pruning(Some(&oldest), Some(NOW - 9 * 86_400), &peers), far);
         assert_eq!(pruning(Some(&block(0, 86_400)), Some(0), &peers), Finding::Pruned { height: 0 });
