@@ -3,7 +3,7 @@
 mod fakes;
 mod faults;
 mod follow;
-mod node;
+pub(crate) mod node;
 
 use std::{
     path::{Path, PathBuf},
@@ -45,7 +45,7 @@ pub(crate) fn run(report: &mut Report, context: &Context) -> Outcome {
 }
 
 /// The one that was named, or the one from Debian.
-fn program(named: Option<&Path>) -> Outcome<PathBuf> {
+pub(crate) fn program(named: Option<&Path>) -> Outcome<PathBuf> {
     use homebolt::build::Error;
     if let Some(program) = named {
         ensure!(program.is_file(), "there is no {}", program.display());

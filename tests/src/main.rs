@@ -19,6 +19,7 @@ mod tls;
 mod unit;
 mod visitor;
 mod wire;
+mod wizard;
 
 use std::{
     fs::File,
@@ -105,7 +106,7 @@ struct Group {
     run: fn(&mut Report, &Context) -> Outcome,
 }
 
-const GROUPS: [Group; 7] = [
+const GROUPS: [Group; 8] = [
     Group { name: "unit", about: "format, clippy, licences, cargo test", needs_image: false, run: unit::run },
     Group {
         name: "bitcoind",
@@ -130,6 +131,12 @@ const GROUPS: [Group; 7] = [
         about: "two real LNDs on a real chain: money, channels, faults, restore",
         needs_image: false,
         run: node::run,
+    },
+    Group {
+        name: "wizard",
+        about: "from the claim to money: the manager's pages with a real bitcoind and two real LNDs",
+        needs_image: false,
+        run: wizard::run,
     },
     Group {
         name: "build",
@@ -250,11 +257,11 @@ mod tests {
         let names = |chosen: Outcome<Vec<&'static Group>>| -> Vec<&str> {
             chosen.unwrap().iter().map(|group| group.name).collect()
         };
-        assert_eq!(names(choose(&[], false)), ["unit", "bitcoind", "backup", "pages", "node", "build", "image"]);
-        assert_eq!(names(choose(&[], true)), ["unit", "bitcoind", "backup", "pages", "node"]);
+        assert_eq!(names(choose(&[], false)), ["unit", "bitcoind", "backup", "pages", "node", "wizard", "build", "image"]);
+        assert_eq!(names(choose(&[], true)), ["unit", "bitcoind", "backup", "pages", "node", "wizard"]);
         assert_eq!(names(choose(&["pages".into(), "unit".into()], false)), ["unit", "pages"]);
         let Err(Fault::Fails(text)) = choose(&["imgae".into()], false) else { panic!() };
-        assert!(text.contains("imgae") && text.contains("unit, bitcoind, backup, pages, node, build, image"), "{text}");
+        assert!(text.contains("imgae") && text.contains("unit, bitcoind, backup, pages, node, wizard, build, image"), "{text}");
     }
 
     #[test]

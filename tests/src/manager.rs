@@ -24,6 +24,8 @@ pub(crate) struct Manager {
     log: PathBuf,
     http: u16,
     https: u16,
+    /// Where LND is expected.
+    lnd: u16,
 }
 
 /// What the initrd reports of a sound box.
@@ -62,8 +64,10 @@ impl Manager {
         fs::write(path.join("run/boot.json"), boot.to_string())?;
         fs::write(path.join("run/slots.json"), slots(None).to_string())?;
         let (http, https) = (homebolt::qemu::free_port()?, homebolt::qemu::free_port()?);
+        // Nobody listens there unless a test sees to it.
+        let lnd = homebolt::qemu::free_port()?;
         let (program, log) = (program.to_owned(), log.to_owned());
-        let mut manager = Self { child: None, program, folder, log, http, https };
+        let mut manager = Self { child: None, program, folder, log, http, https, lnd };
         manager.run()?;
         Ok(manager)
     }
@@ -76,8 +80,7 @@ impl Manager {
         command.arg("--release").arg(path.join("release.json"));
         command.arg("--http").arg(format!("127.0.0.1:{}", self.http));
         command.arg("--https").arg(format!("127.0.0.1:{}", self.https));
-        // Nobody listens there: LND is away.
-        command.arg("--lnd-rpc").arg(format!("127.0.0.1:{}", homebolt::qemu::free_port()?));
+        command.arg("--lnd-rpc").arg(format!("127.0.0.1:{}", self.lnd));
         command.arg("--lnd-dir").arg(path.join("lnd")).arg("--config-dir").arg(path.join("config"));
         self.child = Some(command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).spawn()?);
         until(Duration::from_secs(20), || {
@@ -101,6 +104,11 @@ impl Manager {
             let _ = child.kill();
             let _ = child.wait();
         }
+    }
+
+    /// All folders of this box.
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
     }
 
     pub(crate) fn tls(&self) -> Client {

@@ -11,7 +11,7 @@
 mod btcd;
 mod chain;
 mod faults;
-mod lab;
+pub(crate) mod lab;
 mod money;
 mod proxy;
 mod restore;

@@ -21,32 +21,32 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// One that may run. Ends with this value.
 #[derive(Debug)]
-pub(super) struct Node {
+pub(crate) struct Node {
     program: PathBuf,
     folder: tempfile::TempDir,
     log: PathBuf,
     network: Network,
     arguments: Vec<String>,
     child: Option<Child>,
-    pub(super) rpc: u16,
-    pub(super) p2p: u16,
+    pub(crate) rpc: u16,
+    pub(crate) p2p: u16,
     /// Of `zmqpubrawblock` and `zmqpubsequence`.
-    pub(super) blocks: u16,
+    pub(crate) blocks: u16,
     /// Of `zmqpubrawtx`.
-    pub(super) transactions: u16,
+    pub(crate) transactions: u16,
 }
 
-pub(super) fn local(port: u16) -> Outcome<Endpoint> {
+pub(crate) fn local(port: u16) -> Outcome<Endpoint> {
     at("127.0.0.1", port)
 }
 
-pub(super) fn at(host: &str, port: u16) -> Outcome<Endpoint> {
+pub(crate) fn at(host: &str, port: u16) -> Outcome<Endpoint> {
     Endpoint::new(host, port).ok_or_else(|| Fault::Fails(format!("{host}:{port} is no endpoint")))
 }
 
 impl Node {
     /// Prepares one; `arguments` besides the usual ones. Without peers, unless the arguments name some.
-    pub(super) fn new(program: &Path, logs: &Path, name: &str, network: Network, arguments: &[&str]) -> Outcome<Self> {
+    pub(crate) fn new(program: &Path, logs: &Path, name: &str, network: Network, arguments: &[&str]) -> Outcome<Self> {
         let port = homebolt::qemu::free_port;
         Ok(Self {
             program: program.to_owned(),
@@ -63,7 +63,7 @@ impl Node {
     }
 
     /// Starts the process, and waits for nothing.
-    pub(super) fn spawn(&mut self) -> Outcome {
+    pub(crate) fn spawn(&mut self) -> Outcome {
         let log = File::create(&self.log)?;
         let mut command = Command::new(&self.program);
         command
@@ -90,12 +90,12 @@ impl Node {
     }
 
     /// Starts it and waits until it answers.
-    pub(super) async fn start(&mut self) -> Outcome {
+    pub(crate) async fn start(&mut self) -> Outcome {
         self.spawn()?;
         self.ready().await
     }
 
-    pub(super) async fn ready(&mut self) -> Outcome {
+    pub(crate) async fn ready(&mut self) -> Outcome {
         let end = Instant::now() + PATIENCE;
         loop {
             let Err(Fault::Fails(why)) = self.call("getblockcount", json!([])).await else { return Ok(()) };
@@ -108,7 +108,7 @@ impl Node {
     }
 
     /// As its owner would.
-    pub(super) async fn stop(&mut self) -> Outcome {
+    pub(crate) async fn stop(&mut self) -> Outcome {
         let Some(mut child) = self.child.take() else { return Ok(()) };
         let asked = self.call("stop", json!([])).await;
         let end = Instant::now() + PATIENCE;
@@ -128,7 +128,7 @@ impl Node {
     }
 
     /// Where the data of its chain is.
-    pub(super) fn data(&self) -> PathBuf {
+    pub(crate) fn data(&self) -> PathBuf {
         let below = match self.network {
             Network::Mainnet => "",
             Network::Testnet3 => "testnet3",
@@ -137,12 +137,12 @@ impl Node {
         self.folder.path().join(below)
     }
 
-    pub(super) fn cookie(&self) -> PathBuf {
+    pub(crate) fn cookie(&self) -> PathBuf {
         self.data().join(".cookie")
     }
 
     /// How to reach it, with its cookie and ZMQ.
-    pub(super) fn config(&self) -> Outcome<Config> {
+    pub(crate) fn config(&self) -> Outcome<Config> {
         let zmq = Zmq {
             blocks: local(self.blocks)?,
             transactions: local(self.transactions)?,
@@ -152,14 +152,14 @@ impl Node {
         Ok(Config { rpc: local(self.rpc)?, auth, network: self.network, zmq: Some(zmq) })
     }
 
-    pub(super) async fn call(&self, method: &'static str, parameters: Value) -> Outcome<Value> {
+    pub(crate) async fn call(&self, method: &'static str, parameters: Value) -> Outcome<Value> {
         let limits = Limits { call: PATIENCE, ..Limits::default() };
         let mut session = Client::new(&self.config()?, limits).session().await?;
         Ok(session.call(method, parameters).await?)
     }
 
     /// Mines so many blocks; gives the hash of the last.
-    pub(super) async fn mine(&self, count: u32) -> Outcome<String> {
+    pub(crate) async fn mine(&self, count: u32) -> Outcome<String> {
         // An address of nobody's: the script `OP_TRUE`.
         let mined = self.call("generatetodescriptor", json!([count, "raw(51)"])).await?;
         let last = mined.as_array().and_then(|hashes| hashes.last()).and_then(Value::as_str);
@@ -167,7 +167,7 @@ impl Node {
     }
 
     /// Takes the headers of `other` at these heights, not their blocks.
-    pub(super) async fn take_headers(&self, other: &Self, heights: std::ops::RangeInclusive<u64>) -> Outcome {
+    pub(crate) async fn take_headers(&self, other: &Self, heights: std::ops::RangeInclusive<u64>) -> Outcome {
         for height in heights {
             let hash = other.call("getblockhash", json!([height])).await?;
             let header = other.call("getblockheader", json!([hash, false])).await?;

@@ -32,7 +32,7 @@ pub(super) const PASSWORD: &str = "a password of a test";
 pub(super) const SOON: Duration = Duration::from_secs(60);
 
 /// The lnd program of a build; built now if there is none.
-pub(super) fn lnd(context: &Context, log: &Path) -> Outcome<PathBuf> {
+pub(crate) fn lnd(context: &Context, log: &Path) -> Outcome<PathBuf> {
     if let Some(lnd) = &context.lnd {
         return Ok(lnd.clone());
     }

@@ -1,0 +1,130 @@
+//! The fake root program: on a box `homebolt-boot request` does this with systemd. Here it starts LND as a child.
+
+use std::{
+    fs::{self, File},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
+    time::Duration,
+};
+
+use serde_json::json;
+
+use crate::report::{Outcome, ensure, until};
+
+/// Does what the manager asks for, for as long as this value lives.
+pub(super) struct FakeRoot {
+    inner: Arc<Inner>,
+    stop: Arc<AtomicBool>,
+    thread: Option<thread::JoinHandle<()>>,
+}
+
+struct Inner {
+    folder: PathBuf,
+    lnd: PathBuf,
+    log: PathBuf,
+    child: Mutex<Option<Child>>,
+}
+
+impl FakeRoot {
+    /// `folder`: the manager's, with `run`, `config` and `lnd` in it.
+    pub(super) fn start(folder: &Path, lnd: &Path, log: &Path) -> Self {
+        let (folder, lnd, log) = (folder.to_owned(), lnd.to_owned(), log.to_owned());
+        let inner = Arc::new(Inner { folder, lnd, log, child: Mutex::default() });
+        let stop = Arc::new(AtomicBool::new(false));
+        let thread = thread::spawn({
+            let (inner, stop) = (inner.clone(), stop.clone());
+            move || {
+                let mut number = 0_u64;
+                while !stop.load(Ordering::Acquire) {
+                    number += 1;
+                    inner.look(number);
+                    thread::sleep(Duration::from_millis(50));
+                }
+            }
+        });
+        Self { inner, stop, thread: Some(thread) }
+    }
+
+    /// As after a restart of the box: LND ends in order and starts again, with nobody asking.
+    pub(super) fn restart_lnd(&self) -> Outcome {
+        self.inner.restart()
+    }
+
+    /// LND is away, as by a power cut.
+    pub(super) fn kill_lnd(&self) -> Outcome {
+        let mut child = self.inner.child.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(mut child) = child.take() {
+            child.kill()?;
+            child.wait()?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn sealed(&self) -> PathBuf {
+        self.inner.sealed()
+    }
+}
+
+impl Drop for FakeRoot {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Release);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+        let _ = self.kill_lnd();
+    }
+}
+
+impl Inner {
+    fn sealed(&self) -> PathBuf {
+        self.folder.join("sealed-password")
+    }
+
+    fn look(&self, number: u64) {
+        let requests = self.folder.join("run/manager/request");
+        for name in ["lnd-restart", "wallet-seal"] {
+            let path = requests.join(name);
+            let Ok(content) = fs::read(&path) else { continue };
+            let _ = fs::remove_file(&path);
+            let done = match name {
+                "wallet-seal" => fs::write(self.sealed(), &content).map(|()| "sealed-by-disk").map_err(Into::into),
+                _ => self.restart().map(|()| "lnd.service is being restarted."),
+            };
+            let (ok, message) = match done {
+                Ok(message) => (true, message.to_owned()),
+                Err(fault) => (false, format!("{fault:?}")),
+            };
+            let answer = json!({ "name": name, "ok": ok, "message": message, "at": 0, "done": true, "number": number });
+            let new = self.folder.join("run/.result.new");
+            let _ = fs::write(&new, answer.to_string())
+                .and_then(|()| fs::rename(&new, self.folder.join("run/request-result.json")));
+        }
+    }
+
+    fn restart(&self) -> Outcome {
+        let mut running = self.child.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(mut child) = running.take() {
+            Command::new("kill").arg(child.id().to_string()).status()?;
+            until(Duration::from_secs(120), || {
+                ensure!(child.try_wait()?.is_some(), "LND does not stop");
+                Ok(())
+            })?;
+        }
+        let conf = self.folder.join("config/lnd.conf");
+        let text = fs::read_to_string(&conf)?;
+        let log = File::options().create(true).append(true).open(&self.log)?;
+        let mut command = Command::new(&self.lnd);
+        command.arg(format!("--configfile={}", conf.display()));
+        // systemd would have opened the credential at the path that the file names.
+        if text.contains("wallet-unlock-password-file=") {
+            command.arg(format!("--wallet-unlock-password-file={}", self.sealed().display()));
+        }
+        *running = Some(command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).spawn()?);
+        Ok(())
+    }
+}
