@@ -196,6 +196,7 @@ fn known(action: &'static str, code: Code, message: &str) -> Option<Error> {
         () if [
             "checksum failed",
             "invalid bech32 string",
+            "failed converting data to bytes",
             "unknown network",
             "invoice not for current active network",
         ]

@@ -179,20 +179,28 @@ impl Node {
         self.until_active()
     }
 
-    /// Opens the wallet and waits until everything runs.
+    /// Opens the wallet and waits until everything runs. The chain must have blocks.
     pub(super) fn unlock(&self, password: &str) -> Outcome {
         self.until("the wallet is there and locked", |state| {
             ensure!(state.lnd.state == LndState::Locked, "{} is {:?}", self.name, state.lnd);
             Ok(())
         })?;
         self.block_on(async { Ok(self.without_macaroon().unlock(&Secret::new(password)).await?) })?;
-        self.until_active()
+        self.until_server_active()
     }
 
     pub(super) fn until_active(&self) -> Outcome {
         self.until("LND runs", |state| {
             let is_active = matches!(state.lnd.state, LndState::RpcActive | LndState::ServerActive);
             ensure!(is_active, "{} is {:?}", self.name, state.lnd);
+            Ok(())
+        })
+    }
+
+    /// Waits until LND has followed the chain and offers everything. Before the first block it never does.
+    pub(super) fn until_server_active(&self) -> Outcome {
+        self.until("all of LND runs", |state| {
+            ensure!(state.lnd.state == LndState::ServerActive, "{} is {:?}", self.name, state.lnd);
             Ok(())
         })
     }
