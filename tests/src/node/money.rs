@@ -434,7 +434,15 @@ pub(super) fn in_flight(lab: &mut Lab) -> Outcome {
     })?;
     lab.alice.until("the payment on its way", |state| {
         ensure!(state.node.payments.in_flight == 1, "{} are on their way", state.node.payments.in_flight);
-        ensure!(state.node.balances.unsettled_local == amount, "{} unsettled", state.node.balances.unsettled_local);
+        let balances = &state.node.balances;
+        let unsettled = (balances.unsettled_local, balances.unsettled_remote);
+        ensure!(unsettled == (MilliSat::ZERO, amount), "unsettled are {unsettled:?}");
+        Ok(())
+    })?;
+    lab.bob.until("the payment coming in", |state| {
+        let balances = &state.node.balances;
+        let unsettled = (balances.unsettled_local, balances.unsettled_remote);
+        ensure!(unsettled == (amount, MilliSat::ZERO), "unsettled are {unsettled:?}");
         Ok(())
     })?;
     lab.run(async {
