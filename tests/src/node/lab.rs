@@ -167,7 +167,9 @@ impl Node {
         command.args(["--bitcoin.defaultremotedelay=8", "--minbackoff=1s", "--maxbackoff=2s", "--debuglevel=info"]);
         self.child = Some(command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).spawn()?);
         self.until("LND answers", |state| {
-            ensure!(state.lnd.state != LndState::Unreachable, "{} is {:?}", self.name, state.lnd);
+            // While it opens its database it answers, but takes no calls.
+            let is_there = !matches!(state.lnd.state, LndState::Unreachable | LndState::WaitingToStart);
+            ensure!(is_there, "{} is {:?}", self.name, state.lnd);
             Ok(())
         })
     }
