@@ -56,7 +56,8 @@ pub enum Error {
     NotLocked,
     #[error("LND is still starting")]
     Starting,
-    #[error("LND waits for its turn as the leader of its cluster")]
+    /// Before anything about the wallet is known. Changing an older database takes its time here, too.
+    #[error("LND has not started yet: it opens its database, or waits for its turn in a cluster")]
     Waiting,
     #[error("this is not the wallet's password")]
     WrongPassword,
@@ -196,6 +197,7 @@ fn known(action: &'static str, code: Code, message: &str) -> Option<Error> {
         () if [
             "checksum failed",
             "invalid bech32 string",
+            "failed converting data to bytes",
             "unknown network",
             "invoice not for current active network",
         ]

@@ -63,7 +63,7 @@ pub fn start(config: Config, macaroons: Macaroons, twin: &Sender, tasks: &mut Jo
     tasks.spawn(state::run_and_tell(config, twin.clone(), state_sender));
     let context = Context::new(client.clone(), twin.clone(), state.clone());
     tasks.spawn(identity::keep(macaroons, context.clone()));
-    tasks.spawn(follow(info::InfoPart, context.clone()));
+    tasks.spawn(follow(info::InfoPart::default(), context.clone()));
     tasks.spawn(follow(balances::BalancesPart, context.clone()));
     tasks.spawn(follow(channels::ChannelsPart, context.clone()));
     tasks.spawn(follow(htlcs::HtlcsPart, context.clone()));

@@ -72,8 +72,9 @@ pub struct Balances {
     /// What the open channels can send and receive.
     pub local: MilliSat,
     pub remote: MilliSat,
-    /// In HTLCs on their way.
+    /// In HTLCs on their way to this side. What is on its way from this side has left `local` already.
     pub unsettled_local: MilliSat,
+    /// In HTLCs on their way to the peers.
     pub unsettled_remote: MilliSat,
     /// In channels whose funding is not confirmed yet.
     pub opening_local: MilliSat,

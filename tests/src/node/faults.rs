@@ -135,7 +135,7 @@ pub(super) fn password(lab: &mut Lab) -> Outcome {
         }
         Ok(client.change_password(&Secret::new(PASSWORD), &Secret::new(NEW_PASSWORD)).await?)
     })?;
-    lab.alice.until_active()?;
+    lab.alice.until_server_active()?;
     back(lab)?;
     lab.alice.stop()?;
     lab.alice.run()?;

@@ -167,7 +167,9 @@ impl Node {
         command.args(["--bitcoin.defaultremotedelay=8", "--minbackoff=1s", "--maxbackoff=2s", "--debuglevel=info"]);
         self.child = Some(command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).spawn()?);
         self.until("LND answers", |state| {
-            ensure!(state.lnd.state != LndState::Unreachable, "{} is {:?}", self.name, state.lnd);
+            // While it opens its database it answers, but takes no calls.
+            let is_there = !matches!(state.lnd.state, LndState::Unreachable | LndState::WaitingToStart);
+            ensure!(is_there, "{} is {:?}", self.name, state.lnd);
             Ok(())
         })
     }
@@ -179,20 +181,28 @@ impl Node {
         self.until_active()
     }
 
-    /// Opens the wallet and waits until everything runs.
+    /// Opens the wallet and waits until everything runs. The chain must have blocks.
     pub(super) fn unlock(&self, password: &str) -> Outcome {
         self.until("the wallet is there and locked", |state| {
             ensure!(state.lnd.state == LndState::Locked, "{} is {:?}", self.name, state.lnd);
             Ok(())
         })?;
         self.block_on(async { Ok(self.without_macaroon().unlock(&Secret::new(password)).await?) })?;
-        self.until_active()
+        self.until_server_active()
     }
 
     pub(super) fn until_active(&self) -> Outcome {
         self.until("LND runs", |state| {
             let is_active = matches!(state.lnd.state, LndState::RpcActive | LndState::ServerActive);
             ensure!(is_active, "{} is {:?}", self.name, state.lnd);
+            Ok(())
+        })
+    }
+
+    /// Waits until LND has followed the chain and offers everything. Before the first block it never does.
+    pub(super) fn until_server_active(&self) -> Outcome {
+        self.until("all of LND runs", |state| {
+            ensure!(state.lnd.state == LndState::ServerActive, "{} is {:?}", self.name, state.lnd);
             Ok(())
         })
     }

@@ -48,8 +48,12 @@ pub(super) fn chain(lab: &mut Lab) -> Outcome {
         until_ok(async || client.new_address().await).await
     })?;
     lab.chain.mine_for(&address)?;
-    lab.chain.mine(BLOCKS)?;
-    lab.in_step(&[&lab.alice, &lab.bob])?;
+    lab.chain.mine(BLOCKS - 1)?;
+    lab.alice.until_server_active()?;
+    lab.bob.until_server_active()?;
+    // What LND's wallet counts ages of coins from is the last block that btcd told it, and btcd has not told it those
+    // that were there before: without one more, no reward would be old enough.
+    lab.mine(1)?;
     let mature = Sat::new((u64::from(BLOCKS) - 100) * 5_000_000_000);
     lab.alice.until("the rewards", |state| {
         let node = &state.node;
@@ -83,7 +87,8 @@ pub(super) fn fund(lab: &mut Lab) -> Outcome {
         let address = lab.bob.client().new_address().await?;
         let fee = lab.alice.client().estimate_fee(&address, amount, 6).await?;
         ensure!(fee > Sat::ZERO && fee < Sat::new(100_000), "the fee is estimated at {fee}");
-        let too_much = Sat::new(5_000_000_000 * 1_000_000);
+        // Not more than there can be, which is another refusal.
+        let too_much = Sat::new(5_000_000_000 * 100_000);
         match lab.alice.client().send_coins(&address, Some(too_much), FeeRate::SatPerVbyte(2), "").await {
             Err(Error::InsufficientBalance { .. }) => {}
             other => return fails(format!("too much money: {other:?}")),
@@ -429,7 +434,15 @@ pub(super) fn in_flight(lab: &mut Lab) -> Outcome {
     })?;
     lab.alice.until("the payment on its way", |state| {
         ensure!(state.node.payments.in_flight == 1, "{} are on their way", state.node.payments.in_flight);
-        ensure!(state.node.balances.unsettled_local == amount, "{} unsettled", state.node.balances.unsettled_local);
+        let balances = &state.node.balances;
+        let unsettled = (balances.unsettled_local, balances.unsettled_remote);
+        ensure!(unsettled == (MilliSat::ZERO, amount), "unsettled are {unsettled:?}");
+        Ok(())
+    })?;
+    lab.bob.until("the payment coming in", |state| {
+        let balances = &state.node.balances;
+        let unsettled = (balances.unsettled_local, balances.unsettled_remote);
+        ensure!(unsettled == (amount, MilliSat::ZERO), "unsettled are {unsettled:?}");
         Ok(())
     })?;
     lab.run(async {

@@ -38,10 +38,7 @@ pub(super) fn second_box(lab: &mut Lab) -> Outcome {
     let carol = Node::start("carol", &lab.lnd, &lab.logs, &lab.chain, &lab.runtime)?;
     let seed = lab.run(async { Ok(carol.without_macaroon().new_seed(None).await?) })?;
     carol.init(seed.clone(), None)?;
-    carol.until("an answer", |state| {
-        ensure!(state.node.info.since.is_some(), "nothing of carol");
-        Ok(())
-    })?;
+    carol.until_server_active()?;
     let funds = Sat::new(30_000_000);
     let bob = lab.bob.address()?;
     lab.run(async {
@@ -70,6 +67,7 @@ pub(super) fn second_box(lab: &mut Lab) -> Outcome {
         Ok(())
     })?;
     second.init(seed, Some(Recovery { window: 50, backup: Some(backup.blob.bytes) }))?;
+    second.until_server_active()?;
     lab.in_step(&[&second])?;
     second.until("the money on the chain", |state| {
         ensure!(

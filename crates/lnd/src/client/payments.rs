@@ -104,9 +104,15 @@ impl Client {
         Ok(Paying { client: self.clone(), stream })
     }
 
+    /// What a payment request asks for; [`Error::BadRequest`] if it is none, or one for another network.
     pub async fn decode(&self, request: &str) -> Result<Request, Error> {
         let request = PayReqString { pay_req: request.trim().to_owned() };
-        decoded(ask!(self, READ, DECODE, lightning.decode_pay_req(request))?)
+        let answer = ask!(self, READ, DECODE, lightning.decode_pay_req(request));
+        decoded(answer.map_err(|error| match error {
+            // LND does nothing but read here: whatever it objects to is in the text.
+            Error::Call { what, .. } => Error::BadRequest { what },
+            error => error,
+        })?)
     }
 
     /// A page of at most `count`, newest first, of those before the number `before` (`None`: from the newest on).

@@ -50,6 +50,11 @@ pub(super) trait Part: Send + 'static {
     /// Something may have been missed: the next read must be of everything.
     fn gap(&mut self) {}
 
+    /// How soon to read again when nothing is told, after what was read last.
+    fn interval(&self) -> Duration {
+        Self::INTERVAL
+    }
+
     /// Reads the part as it is now.
     fn read(&mut self, context: &Context) -> impl Future<Output = Result<Update, Error>> + Send;
 }
@@ -227,7 +232,7 @@ async fn attend<P: Part>(part: &mut P, context: &mut Context, backoff: &mut Back
             _ = blocks.changed(), if P::BY_BLOCK => {}
             _ = money.changed(), if P::BY_MONEY => {}
             _ = state.changed() => {}
-            () = sleep(P::INTERVAL) => {}
+            () = sleep(part.interval()) => {}
         }
         sleep_until((begun + PAUSE).max(Instant::now() + DEBOUNCE)).await;
         while let Some(hint) = hints.waiting() {
