@@ -295,11 +295,13 @@ pub(crate) async fn take(State(house): State<Arc<House>>, session: Current) -> R
     house.setup.change(audit(&session, "bitcoin-chosen", detail), |choices| choices.bitcoin = Some(candidate)).await?;
     apply::config(&house)?;
     house.setup.trial.set(None);
-    // The unit also starts by itself once the file is there; one that runs must read it anew.
-    match house.desk.ask(&house.shared.run_dir, Task::LndRestart, "", RESTART_LIMIT).await {
-        Ok(_) => {}
-        Err(refused) => tracing::warn!(error = refused.0, "LND was not restarted: it takes the new choice at its next start"),
-    }
+    // Nobody waits for it: the unit also starts by itself once the file is there, and the next page follows LND.
+    tokio::spawn(async move {
+        let asked = house.desk.ask(&house.shared.run_dir, Task::LndRestart, "", RESTART_LIMIT).await;
+        if let Err(refused) = asked {
+            tracing::warn!(error = refused.0, "LND was not restarted: it takes the new choice at its next start");
+        }
+    });
     Ok(Redirect::to(Step::Wallet.path()).into_response())
 }
 
