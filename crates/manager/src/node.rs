@@ -15,6 +15,8 @@ pub(crate) const ADMIN_MACAROON: &str = "admin.macaroon";
 #[derive(Debug, Clone)]
 pub(crate) struct Node {
     pub(crate) client: Client,
+    /// Without a macaroon, which there is none of before there is a wallet: for the wallet's own calls and LND's state.
+    pub(crate) bare: Client,
     /// LND's folder.
     pub(crate) dir: PathBuf,
     macaroons: Macaroons,
@@ -25,7 +27,8 @@ impl Node {
     pub(crate) fn new(address: SocketAddr, dir: PathBuf, own: PathBuf) -> Self {
         let config = Config { address, certificate: dir.join("tls.cert") };
         let macaroons = Macaroons { admin: dir.join(ADMIN_MACAROON), own };
-        Self { client: Client::new(config, Some(macaroons.own.clone())), dir, macaroons }
+        let bare = Client::new(config.clone(), None);
+        Self { client: Client::new(config, Some(macaroons.own.clone())), bare, dir, macaroons }
     }
 
     /// Starts the watchers, and goes on with their connection.

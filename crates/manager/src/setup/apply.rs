@@ -159,7 +159,7 @@ async fn seal(house: &House) -> Result<(), String> {
         return Ok(());
     }
     // Asked of LND itself and now: over the password of a wallet that exists nothing may ever be written.
-    match house.node.client.state().await.map_err(|error| sentence(&error))? {
+    match house.node.bare.state().await.map_err(|error| sentence(&error))? {
         LndState::NonExisting => {}
         _ => return Ok(()),
     }
@@ -174,11 +174,11 @@ async fn wallet(house: &House) -> Result<(), String> {
     if house.setup.choices().wallet.is_some() {
         return Ok(());
     }
-    let origin = match house.node.client.state().await.map_err(|error| sentence(&error))? {
+    let origin = match house.node.bare.state().await.map_err(|error| sentence(&error))? {
         LndState::NonExisting => {
             let seed = with_seed(house, |seed| (seed.wallet(), seed.origin));
             let (wallet, origin) = seed.ok_or_else(|| t!("setup.apply.no_seed").into_owned())?;
-            house.node.client.init_wallet(wallet).await.map_err(|error| sentence(&error))?;
+            house.node.bare.init_wallet(wallet).await.map_err(|error| sentence(&error))?;
             origin
         }
         // Made before, and the note of it was lost to a power cut.

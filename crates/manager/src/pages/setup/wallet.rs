@@ -152,7 +152,7 @@ pub(crate) async fn new(
     }
     let passphrase = form.passphrase.expose();
     let passphrase = (!passphrase.is_empty()).then(|| lnd::Secret::new(passphrase.as_bytes()));
-    let words = match house.node.client.new_seed(passphrase.as_ref()).await {
+    let words = match house.node.bare.new_seed(passphrase.as_ref()).await {
         Ok(seed) => seed.expose().to_vec(),
         Err(error) => return refuse(&crate::pages::words::sentence(&twin::source::sentence(&error))),
     };
