@@ -258,6 +258,7 @@ pub(crate) async fn test(State(house): State<Arc<House>>, session: Current) -> R
                     Mood::Good => t!("setup.check.ok"),
                     Mood::Busy => t!("setup.check.warn"),
                     Mood::Bad => t!("setup.check.fail"),
+                    Mood::Off if finished => t!("setup.check.skipped"),
                     Mood::Off => t!("setup.check.pending"),
                 };
                 li {
