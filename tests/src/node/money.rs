@@ -67,7 +67,19 @@ pub(super) fn chain(lab: &mut Lab) -> Outcome {
         let info = &node.info;
         ensure!(!info.block_hash.is_empty() && info.block_time > 0, "the newest block is {info:?}");
         Ok(())
-    })
+    })?;
+    let paged = lab.run(async {
+        let mut paged = Vec::new();
+        loop {
+            let page = lab.alice.client().transactions(u32::try_from(paged.len())?, 100).await?;
+            if page.is_empty() {
+                return Ok(paged);
+            }
+            paged.extend(page.into_iter().map(|transaction| transaction.height));
+        }
+    })?;
+    ensure!(paged.iter().copied().eq((1..=BLOCKS).map(Some)), "page by page their heights are {paged:?}");
+    Ok(())
 }
 
 /// Tries again while LND says that it is still starting.

@@ -82,7 +82,7 @@ mod tests {
         assert!(part.is_news(&[]), "the first is news, even of no channel");
         let blob = ScbBlob { bytes: vec![1], channels: vec![point.clone()] };
         part.latest.send_replace(Some(LatestBackup { blob, hash: String::new(), changed: 1 }));
-        assert!(!part.is_news(&[point.clone()]));
+        assert!(!part.is_news(std::slice::from_ref(&point)));
         assert!(part.is_news(&[]));
         part.take(ChanBackupSnapshot::default());
         assert!(part.is_news(&[point]));
