@@ -512,7 +512,7 @@ fn away(stage: &Stage, browser: &Browser) -> Outcome {
     stage.until_text(browser, "/home", "#problems", "Lightning is not running")?;
     stage.until_text(browser, "/home", "#balances", "As of")?;
     let seen = browser.text("#node-channels")?;
-    ensure!(seen.contains("bob"), "the channel is gone from the page: {seen:?}");
+    ensure!(seen.contains("1,000,000 sat"), "the channel is gone from the page: {seen:?}");
     let answer = browser.text("#activity")?;
     ensure!(answer.contains("eggs & milk"), "the activity is gone: {answer:?}");
     stage.root.restart_lnd()?;

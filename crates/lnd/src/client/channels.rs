@@ -189,6 +189,11 @@ impl Closings {
     }
 }
 
+/// LND puts its error where the name of a node that it does not know would be.
+fn alias(told: String) -> String {
+    if told.starts_with("unable to lookup peer alias") { String::new() } else { told }
+}
+
 fn channels(open: Vec<WireChannel>, pending: PendingChannelsResponse) -> Result<Channels, Error> {
     let mut open: Vec<Channel> = open.into_iter().map(channel).collect::<Result<_, _>>()?;
     open.sort_by(|left, right| left.point.cmp(&right.point));
@@ -221,7 +226,7 @@ fn channel(wire: WireChannel) -> Result<Channel, Error> {
         flags: if wire.chan_status_flags == "ChanStatusDefault" { String::new() } else { wire.chan_status_flags },
         point: wire.channel_point,
         peer: wire.remote_pubkey,
-        peer_alias: wire.peer_alias,
+        peer_alias: alias(wire.peer_alias),
     })
 }
 
