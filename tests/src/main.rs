@@ -257,11 +257,17 @@ mod tests {
         let names = |chosen: Outcome<Vec<&'static Group>>| -> Vec<&str> {
             chosen.unwrap().iter().map(|group| group.name).collect()
         };
-        assert_eq!(names(choose(&[], false)), ["unit", "bitcoind", "backup", "pages", "node", "wizard", "build", "image"]);
+        assert_eq!(
+            names(choose(&[], false)),
+            ["unit", "bitcoind", "backup", "pages", "node", "wizard", "build", "image"]
+        );
         assert_eq!(names(choose(&[], true)), ["unit", "bitcoind", "backup", "pages", "node", "wizard"]);
         assert_eq!(names(choose(&["pages".into(), "unit".into()], false)), ["unit", "pages"]);
         let Err(Fault::Fails(text)) = choose(&["imgae".into()], false) else { panic!() };
-        assert!(text.contains("imgae") && text.contains("unit, bitcoind, backup, pages, node, wizard, build, image"), "{text}");
+        assert!(
+            text.contains("imgae") && text.contains("unit, bitcoind, backup, pages, node, wizard, build, image"),
+            "{text}"
+        );
     }
 
     #[test]

@@ -113,7 +113,9 @@ pub fn allow(request: Request, content: &str, data: &Data) -> Result<(), String>
     match (request, data.state) {
         (Request::Reboot, _) => Ok(()),
         (Request::LndRestart | Request::WalletSeal, DataState::Ok) => Ok(()),
-        (Request::LndRestart | Request::WalletSeal, _) => Err("Without its data partition no wallet is touched.".into()),
+        (Request::LndRestart | Request::WalletSeal, _) => {
+            Err("Without its data partition no wallet is touched.".into())
+        }
         (Request::UnitRestart, _) if RESTARTABLE.contains(&content.trim()) => Ok(()),
         (Request::UnitRestart, _) => Err("This is no service that can be restarted from here.".into()),
         (_, DataState::Ok) => {
@@ -181,7 +183,10 @@ fn restart(unit: &str) -> Result<(String, Then), Error> {
 
 fn answer(request: Request, ok: bool, message: &str, done: bool) -> Result<(), Error> {
     note(&format!("request {}: {message}", request.name()));
-    files::write_json(Path::new(RESULT), &Answer { name: request.name(), ok, message, at: files::now(), done, number: clock() })
+    files::write_json(
+        Path::new(RESULT),
+        &Answer { name: request.name(), ok, message, at: files::now(), done, number: clock() },
+    )
 }
 
 /// Nanoseconds since the start of the machine: never the same twice.

@@ -13,10 +13,10 @@
     // The session is over: the server sends the page to the sign-in.
     const leave = () => { source.close(); location.reload(); };
     source.addEventListener("bye", leave);
-    source.onopen = () => { note.textContent = ""; };
+    source.onopen = () => { if (note) note.textContent = ""; };
     source.onerror = () => {
       if (source.readyState === EventSource.CLOSED) leave();
-      else note.textContent = "The box does not answer at the moment. What you see may be old.";
+      else if (note) note.textContent = "The box does not answer at the moment. What you see may be old.";
     };
   }
   // After a restart: back to the start page as soon as the box answers again.

@@ -76,7 +76,6 @@ impl Fault {
             // With the partition in order, erasing the wallet's data is no cure for the manager's trouble.
             Request::DataFormat => self.kind != FaultKind::State,
             Request::SetAside => self.aside.is_some(),
-            
         }
     }
 

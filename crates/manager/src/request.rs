@@ -12,10 +12,7 @@ use std::{
 use serde::Deserialize;
 use tokio::{sync::Mutex, time};
 
-use crate::{
-    atomic,
-    error::Error,
-};
+use crate::{atomic, error::Error};
 
 /// What a person may ask for when the data cannot be used. All but [`Request::SetAside`] is the root program's work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

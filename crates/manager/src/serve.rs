@@ -57,10 +57,7 @@ pub(crate) async fn run(config: Config, listeners: Listeners) -> Result<(), Erro
     let mut tasks = JoinSet::new();
     let (twin, sender, reader) = Twin::new();
     tasks.spawn(twin.run());
-    let places = Places {
-        run_dir: config.run_dir.clone(),
-        data: config.state_dir.clone(),
-    };
+    let places = Places { run_dir: config.run_dir.clone(), data: config.state_dir.clone() };
     let mut node = Node::new(config.lnd, config.lnd_dir.clone(), config.state_dir.join("lnd.macaroon"));
     let boot = sources::start(places, &sender, &mut tasks).await;
     let watching = node.watch(&sender, &mut tasks);
@@ -179,7 +176,19 @@ async fn begin(
     let house = kept.map(|Kept { store, sessions, wizard, setup, .. }| {
         let (limits, hub, desk) = (Limits::new(), Arc::new(Hub::new()), Desk::default());
         let tickets = Tickets::default();
-        Arc::new(House { shared: shared.clone(), store, sessions, limits, wizard, setup, node, tickets, desk, sender, hub })
+        Arc::new(House {
+            shared: shared.clone(),
+            store,
+            sessions,
+            limits,
+            wizard,
+            setup,
+            node,
+            tickets,
+            desk,
+            sender,
+            hub,
+        })
     });
     Ok(Begun { shared, house, keeper })
 }

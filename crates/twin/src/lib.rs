@@ -4,10 +4,10 @@
 //! [`State`] without asking any back end. An update that changes nothing wakes no feed; of the node it still renews when
 //! the part was last read.
 
+pub mod bitcoin;
 mod job;
 pub mod money;
 pub mod node;
-pub mod bitcoin;
 pub mod source;
 mod state;
 
@@ -15,10 +15,10 @@ use std::sync::Arc;
 
 use tokio::sync::{broadcast, mpsc, watch};
 
+pub use bitcoin::Bitcoin;
 pub use job::*;
 pub use money::{MilliSat, Sat};
 pub use node::{Node, Seen};
-pub use bitcoin::Bitcoin;
 pub use state::*;
 
 /// What a source says it saw.

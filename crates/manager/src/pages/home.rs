@@ -124,9 +124,7 @@ impl Fragment {
     /// What it is made of.
     pub(crate) fn topics(self) -> &'static [Topic] {
         match self {
-            Self::Problems => {
-                &[Topic::Boot, Topic::Sources, Topic::Resources, Topic::Lnd, Topic::Info, Topic::Graph]
-            }
+            Self::Problems => &[Topic::Boot, Topic::Sources, Topic::Resources, Topic::Lnd, Topic::Info, Topic::Graph],
             Self::Balances => &[Topic::Balances, Topic::Channels, Topic::Lnd],
             Self::Sync => &[Topic::Info, Topic::Graph, Topic::Htlcs, Topic::Lnd],
             Self::NodeChannels => &[Topic::Channels, Topic::Lnd],

@@ -163,7 +163,8 @@ async fn seal(house: &House) -> Result<(), String> {
         LndState::NonExisting => {}
         _ => return Ok(()),
     }
-    let password = with_seed(house, |seed| seed.password.clone()).ok_or_else(|| t!("setup.apply.no_seed").into_owned())?;
+    let password =
+        with_seed(house, |seed| seed.password.clone()).ok_or_else(|| t!("setup.apply.no_seed").into_owned())?;
     let desk = house.desk.ask(&house.shared.run_dir, Task::WalletSeal, password.expose(), SEAL_LIMIT).await;
     let by_chip = desk.map_err(|refused| refused.0)? == "sealed-by-chip";
     house.setup.apply.by_chip.store(by_chip, Ordering::Release);

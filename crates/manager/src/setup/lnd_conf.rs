@@ -101,8 +101,7 @@ mod tests {
     use super::{super::bitcoin::Own, *};
 
     fn own(zmq: Option<Zmq>) -> Bitcoin {
-        let own =
-            Own { rpc: "192.168.1.5:8332".parse().unwrap(), user: "alice".into(), password: "p;w#=".into(), zmq };
+        let own = Own { rpc: "192.168.1.5:8332".parse().unwrap(), user: "alice".into(), password: "p;w#=".into(), zmq };
         Bitcoin { chain: Chain::Mainnet, backend: Backend::Bitcoind(own), database: Database::Sqlite }
     }
 

@@ -49,7 +49,10 @@ pub(crate) enum Stage {
     /// The page may show the words.
     Shown,
     /// They were written down, says the owner, and are not shown again; these (from 0) are asked.
-    Asked { positions: [usize; ASKED], wrong: u8 },
+    Asked {
+        positions: [usize; ASKED],
+        wrong: u8,
+    },
     Ready,
 }
 
@@ -71,7 +74,9 @@ pub(crate) struct Seed {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Verdict {
     Right,
-    Wrong { left: u8 },
+    Wrong {
+        left: u8,
+    },
     /// Too often: these words are no longer used.
     Over,
 }
@@ -130,9 +135,10 @@ impl Seed {
     pub(crate) fn answer(&mut self, answers: &[String; ASKED]) -> Verdict {
         let Stage::Asked { positions, wrong } = &mut self.stage else { return Verdict::Over };
         let words = self.words.expose();
-        let right = positions.iter().zip(answers).all(|(at, answer)| {
-            words.get(*at).is_some_and(|word| word.eq_ignore_ascii_case(answer.trim()))
-        });
+        let right = positions
+            .iter()
+            .zip(answers)
+            .all(|(at, answer)| words.get(*at).is_some_and(|word| word.eq_ignore_ascii_case(answer.trim())));
         if right {
             self.stage = Stage::Ready;
             return Verdict::Right;

@@ -186,18 +186,27 @@ pub(crate) fn activity(state: &State) -> Markup {
             PaymentState::Failed(_) => ("bad", t!("node.activity.failed")),
         };
         let what = t!("node.activity.payment", hash = short(&payment.hash)).into_owned();
-        Event { at: payment.created, sign: "\u{2212}", amount: payment.amount.to_string(), what, mood, state: word.into() }
+        Event {
+            at: payment.created,
+            sign: "\u{2212}",
+            amount: payment.amount.to_string(),
+            what,
+            mood,
+            state: word.into(),
+        }
     }));
-    events.extend(node.invoices.newest.iter().filter(|invoice| invoice.state == InvoiceState::Settled).take(LINES).map(
-        |invoice| Event {
-            at: invoice.settled.unwrap_or(invoice.created),
-            sign: "+",
-            amount: invoice.paid.to_string(),
-            what: if invoice.memo.is_empty() { t!("node.activity.invoice").into() } else { invoice.memo.clone() },
-            mood: "good",
-            state: t!("node.activity.received").into(),
-        },
-    ));
+    events.extend(
+        node.invoices.newest.iter().filter(|invoice| invoice.state == InvoiceState::Settled).take(LINES).map(
+            |invoice| Event {
+                at: invoice.settled.unwrap_or(invoice.created),
+                sign: "+",
+                amount: invoice.paid.to_string(),
+                what: if invoice.memo.is_empty() { t!("node.activity.invoice").into() } else { invoice.memo.clone() },
+                mood: "good",
+                state: t!("node.activity.received").into(),
+            },
+        ),
+    );
     events.extend(node.transactions.newest.iter().take(LINES).map(|transaction| {
         let (mood, word) = match transaction.height {
             Some(_) => ("good", t!("node.activity.confirmed")),

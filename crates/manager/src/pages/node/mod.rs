@@ -28,7 +28,8 @@ pub(crate) fn qr(text: &str) -> Markup {
 
 /// What was typed for an amount: digits, with spaces, commas and points between them as people group them.
 pub(crate) fn typed_sat(text: &str) -> Result<Option<Sat>, String> {
-    let plain: String = text.chars().filter(|letter| !matches!(letter, ' ' | ',' | '.' | '\'' | '_' | '\u{a0}')).collect();
+    let plain: String =
+        text.chars().filter(|letter| !matches!(letter, ' ' | ',' | '.' | '\'' | '_' | '\u{a0}')).collect();
     if plain.is_empty() {
         return Ok(None);
     }

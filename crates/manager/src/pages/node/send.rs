@@ -73,8 +73,13 @@ enum Order {
 #[derive(Debug, Clone)]
 enum Outcome {
     Paying,
-    Paid { fee: MilliSat, proof: String },
-    Sent { txid: String },
+    Paid {
+        fee: MilliSat,
+        proof: String,
+    },
+    Sent {
+        txid: String,
+    },
     /// A sentence; nothing was paid.
     Failed(String),
     /// It may have been paid: look, do not try again.
@@ -111,7 +116,8 @@ impl Tickets {
     /// The order of a ticket that nobody has confirmed before; from now on it counts as confirmed.
     fn take(&self, number: &str) -> Option<Order> {
         let mut tickets = self.lock();
-        let ticket = tickets.get_mut(number).filter(|ticket| ticket.outcome.is_none() && ticket.made.elapsed() < FRESH)?;
+        let ticket =
+            tickets.get_mut(number).filter(|ticket| ticket.outcome.is_none() && ticket.made.elapsed() < FRESH)?;
         ticket.outcome = Some(Outcome::Paying);
         Some(ticket.order.clone())
     }

@@ -15,7 +15,10 @@ use serde::Deserialize;
 use super::{field, page, refreshing};
 use crate::{
     http::{extract::Form, fail::Fail},
-    pages::{complaint, csrf, words::{Mood, sentence}},
+    pages::{
+        complaint, csrf,
+        words::{Mood, sentence},
+    },
     request::Task,
     session::Current,
     setup::{

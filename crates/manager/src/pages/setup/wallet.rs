@@ -146,7 +146,8 @@ pub(crate) async fn new(
     if !matches!(situation(&house), Situation::Empty) {
         return Ok(Redirect::to(Step::Wallet.path()).into_response());
     }
-    let refuse = |text: &str| Ok((StatusCode::UNPROCESSABLE_ENTITY, choose(&house, &session, Some(text))).into_response());
+    let refuse =
+        |text: &str| Ok((StatusCode::UNPROCESSABLE_ENTITY, choose(&house, &session, Some(text))).into_response());
     if form.passphrase.expose() != form.again.expose() {
         return refuse(&t!("setup.wallet.passphrase_differs"));
     }
@@ -175,7 +176,9 @@ fn with<T>(house: &House, work: impl FnOnce(&mut Seed) -> T) -> Option<T> {
 pub(crate) async fn words(State(house): State<Arc<House>>, session: Current) -> Response {
     let shown = with(&house, |seed| (seed.stage.clone(), seed.words.clone(), seed.password.clone()));
     match shown {
-        Some((Stage::Shown, words, password)) => show(&house, &session, words.expose(), password.expose()).into_response(),
+        Some((Stage::Shown, words, password)) => {
+            show(&house, &session, words.expose(), password.expose()).into_response()
+        }
         Some((Stage::Asked { positions, .. }, ..)) => ask(&house, &session, &positions, None).into_response(),
         Some((Stage::Ready, ..)) | None => Redirect::to(Step::Wallet.path()).into_response(),
     }
@@ -368,7 +371,10 @@ mod tests {
     fn a_channel_backup_is_read_as_base64_and_as_hexadecimal() {
         let bytes = vec![7_u8; 100];
         assert_eq!(backup(&STANDARD.encode(&bytes)).unwrap(), Some(bytes.clone()));
-        assert_eq!(backup(&format!(" {}\n{} ", &hex::encode(&bytes)[..50], &hex::encode(&bytes)[50..])).unwrap(), Some(bytes));
+        assert_eq!(
+            backup(&format!(" {}\n{} ", &hex::encode(&bytes)[..50], &hex::encode(&bytes)[50..])).unwrap(),
+            Some(bytes)
+        );
         assert_eq!(backup(" \n").unwrap(), None);
         assert!(backup("not a backup!").is_err() && backup("abcd").is_err());
     }
