@@ -236,7 +236,7 @@ async fn open_state(config: &Config, host: &str, built: u64) -> Result<Kept, Err
     let store = Store::open(&state_dir.join("manager.db"))?;
     let authority = Arc::new(Authority::open(&state_dir.join("tls"), host, built, false)?);
     let sessions = Sessions::load(store.clone()).await?;
-    let wizard = Wizard::open(store.clone(), state_dir).await?;
+    let wizard = Wizard::open(store.clone()).await?;
     let setup = Setup::open(store.clone(), config.config_dir.clone()).await?;
     Ok(Kept { store, sessions, wizard, setup, authority })
 }

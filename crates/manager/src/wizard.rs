@@ -8,19 +8,14 @@
 //!
 //! The state is what is on the disk, and every arrow is one transaction, so a power cut leaves the box in one of the
 //! three boxes: the claim session (kept by its hash, so the browser that typed the code goes on after the cut) means
-//! `Password`, the owner's password means `Done`. The marker file for LND's unit follows from `Done` and is made up for
-//! at the next start when the power went in between.
+//! `Password`, the owner's password means `Done`.
 
-use std::{
-    net::IpAddr,
-    path::{Path, PathBuf},
-};
+use std::net::IpAddr;
 
 use store::{Audit, Kind, Store};
 use tokio::sync::watch;
 
 use crate::{
-    atomic,
     error::{Error, now},
     password,
     secret::Secret,
@@ -51,19 +46,14 @@ impl Step {
 
 pub(crate) struct Wizard {
     store: Store,
-    marker: PathBuf,
     owned: watch::Sender<bool>,
 }
 
 impl Wizard {
-    /// Reads where the box stands, and finishes what a power cut left half done.
-    pub(crate) async fn open(store: Store, state_dir: &Path) -> Result<Self, Error> {
+    /// Reads where the box stands.
+    pub(crate) async fn open(store: Store) -> Result<Self, Error> {
         let owned = store.owner_password().await?.is_some();
-        let wizard = Self { store, marker: state_dir.join("claimed"), owned: watch::Sender::new(owned) };
-        if owned {
-            wizard.mark();
-        }
-        Ok(wizard)
+        Ok(Self { store, owned: watch::Sender::new(owned) })
     }
 
     pub(crate) fn is_owned(&self) -> bool {
@@ -112,24 +102,15 @@ impl Wizard {
         self.store.claim_owner(phc, session.clone(), entry).await?;
         sessions.drop_others(None);
         sessions.admit(&session);
-        self.mark();
         self.owned.send_replace(true);
         Ok(token)
-    }
-
-    /// The marker only starts LND's unit; that it is missing is made good at the next start.
-    fn mark(&self) {
-        if self.marker.exists() {
-            return;
-        }
-        if let Err(error) = atomic::write(&self.marker, b"", 0o644) {
-            tracing::error!(%error, "LND will not start before the next restart");
-        }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
 
     const HOME: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
@@ -137,7 +118,7 @@ mod tests {
     /// Opens what is on the disk, as a start after a power cut does.
     async fn start(folder: &Path) -> (Wizard, Sessions) {
         let store = Store::open(&folder.join("manager.db")).unwrap();
-        (Wizard::open(store.clone(), folder).await.unwrap(), Sessions::load(store).await.unwrap())
+        (Wizard::open(store.clone()).await.unwrap(), Sessions::load(store).await.unwrap())
     }
 
     /// The disk as it is at this moment, in another folder: what a power cut leaves.
@@ -174,18 +155,6 @@ mod tests {
         assert_eq!(wizard.step(None), Step::Done);
         assert_eq!(sessions.find(owner.expose(), HOME).unwrap().kind, Kind::Owner);
         assert!(sessions.find(token.expose(), HOME).is_none(), "the claim session ended with the claim");
-        assert!(folder.path().join("claimed").exists());
-    }
-
-    #[tokio::test]
-    async fn a_cut_between_password_and_marker_is_made_good() {
-        let folder = tempfile::tempdir().unwrap();
-        let (wizard, sessions) = start(folder.path()).await;
-        wizard.set_password(&sessions, Secret::new("correct horse battery".into()), HOME).await.unwrap();
-        let folder = cut(folder.path());
-        std::fs::remove_file(folder.path().join("claimed")).unwrap();
-        start(folder.path()).await;
-        assert!(folder.path().join("claimed").exists());
     }
 
     #[tokio::test]

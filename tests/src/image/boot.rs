@@ -210,7 +210,7 @@ fn owned(
         let owner = live.client().with_session(&visitor::sign_in(&live.client())?);
         let audit = owner.get("/audit")?.text();
         ensure!(audit.contains("Claimed."), "the audit log has forgotten the claim");
-        ensure!(live.shell("cat /data/homebolt/claimed").is_ok(), "the marker for LND is gone");
+        ensure!(live.shell("test -s /data/config/lnd.conf").is_ok(), "LND's configuration is gone");
         ensure!(live.screen()?.code().is_none(), "an owned box shows a claim code");
         live.settle().map(|_| ())
     })?;

@@ -96,7 +96,7 @@ pub(crate) async fn visit() -> Visit {
         shared,
         sessions: Sessions::load(store.clone()).await.unwrap(),
         limits: Limits::new(),
-        wizard: Wizard::open(store.clone(), folder.path()).await.unwrap(),
+        wizard: Wizard::open(store.clone()).await.unwrap(),
         hub: Arc::new(Hub::new()),
         setup: Setup::open(store.clone(), folder.path().to_owned()).await.unwrap(),
         node: Node::new(lnd, folder.path().to_owned(), folder.path().join("lnd.macaroon")),
