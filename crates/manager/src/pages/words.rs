@@ -81,7 +81,7 @@ pub(crate) fn lnd(state: LndState) -> (Mood, &'static str, &'static str) {
             (Mood::Off, "Not running", "LND does not answer. After a start of the box it takes a minute or two.")
         }
         LndState::WaitingToStart => {
-            (Mood::Busy, "Starting", "LND opens its database; after an update this can take a while.")
+            (Mood::Busy, "Starting", "LND opens its database; after an update this may take a while.")
         }
         LndState::NonExisting => {
             (Mood::Good, "Ready, no wallet yet", "LND runs. There is no wallet yet, so it holds no money.")
