@@ -5,6 +5,7 @@
 //!  fallback  ◄── that disk, changes thrown away: root damaged; initrd damaged ◄────────────────────────────┤
 //!  data      ◄── that disk, changes thrown away: wiped, damaged, missing ◄─────────────────────────────────┘
 //!  large     new disk of 1 TB
+//!  node      new disk ─ wizard with a bitcoind on this computer ─ wallet ─ restart, unlocked by itself
 //! ```
 
 mod boot;
@@ -13,6 +14,7 @@ mod data;
 mod fallback;
 mod lab;
 mod large;
+mod node;
 
 use crate::{
     Context,
@@ -22,7 +24,7 @@ use crate::{
 use lab::Lab;
 
 /// What can be chosen with `--part`.
-pub(crate) const PARTS: [&str; 4] = ["boot", "fallback", "data", "large"];
+pub(crate) const PARTS: [&str; 5] = ["boot", "fallback", "data", "large", "node"];
 
 /// Runs the group.
 pub(crate) fn run(report: &mut Report, context: &Context) -> Outcome {
@@ -45,6 +47,9 @@ pub(crate) fn run(report: &mut Report, context: &Context) -> Outcome {
     }
     if wanted("large") {
         large::run(report, &lab);
+    }
+    if wanted("node") {
+        node::run(report, &lab, context);
     }
     ensure!(lab.logs.is_dir(), "the logs are gone");
     Ok(())

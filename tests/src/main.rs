@@ -62,7 +62,7 @@ struct Arguments {
     /// The image, .img.zst [default: the one in out/<board>]
     #[arg(long)]
     image: Option<PathBuf>,
-    /// Of the group 'image' only this part: boot, fallback, data or large; may be repeated
+    /// Of the group 'image' only this part: boot, fallback, data, large or node; may be repeated
     #[arg(long = "part", value_parser = image::PARTS)]
     parts: Vec<String>,
     /// A manager to test instead of the one that cargo builds
