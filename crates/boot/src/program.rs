@@ -33,22 +33,12 @@ impl Outcome {
 
 /// Runs the program at this absolute path to its end.
 pub fn run<S: AsRef<OsStr>>(program: &str, arguments: &[S]) -> Result<Outcome, Error> {
-    fed(program, arguments, b"")
-}
-
-/// The same, with `input` (at most a few kB: a pipe's worth) to read for the program.
-pub fn fed<S: AsRef<OsStr>>(program: &str, arguments: &[S], input: &[u8]) -> Result<Outcome, Error> {
-    execute(program, arguments, input).map_err(|source| Error::Start { program: program.to_owned(), source })
+    execute(program, arguments).map_err(|source| Error::Start { program: program.to_owned(), source })
 }
 
 /// Runs the program and takes every exit code but 0 for a failure. Returns what it said.
 pub fn must<S: AsRef<OsStr>>(program: &str, arguments: &[S]) -> Result<String, Error> {
-    must_fed(program, arguments, b"")
-}
-
-/// The same, with `input` to read for the program.
-pub fn must_fed<S: AsRef<OsStr>>(program: &str, arguments: &[S], input: &[u8]) -> Result<String, Error> {
-    let outcome = fed(program, arguments, input)?;
+    let outcome = run(program, arguments)?;
     if outcome.code == Some(0) {
         return Ok(outcome.output);
     }
@@ -56,20 +46,36 @@ pub fn must_fed<S: AsRef<OsStr>>(program: &str, arguments: &[S], input: &[u8]) -
     Err(Error::Program { program: program.to_owned(), code, output: outcome.summary() })
 }
 
-fn execute<S: AsRef<OsStr>>(program: &str, arguments: &[S], input: &[u8]) -> io::Result<Outcome> {
+/// Has the program answer to `input` (a pipe's worth, a few kB): only what it prints to its standard output counts, as
+/// warnings come by the other. Every exit code but 0 is a failure.
+pub fn answer<S: AsRef<OsStr>>(program: &str, arguments: &[S], input: &[u8]) -> Result<Vec<u8>, Error> {
+    let start = |source| Error::Start { program: program.to_owned(), source };
+    let mut command = Command::new(program);
+    command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command.env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").env("LC_ALL", "C");
+    let mut child = command.spawn().map_err(start)?;
+    if let Some(mut stdin) = child.stdin.take() {
+        // A program that ends without reading says why by its exit code.
+        let _ = stdin.write_all(input);
+    }
+    let output = child.wait_with_output().map_err(start)?;
+    if output.status.success() {
+        return Ok(output.stdout);
+    }
+    let said = Outcome { code: output.status.code(), output: String::from_utf8_lossy(&output.stderr).into_owned() };
+    let code = said.code.map_or("ended by a signal".to_owned(), |code| format!("exit code {code}"));
+    Err(Error::Program { program: program.to_owned(), code, output: said.summary() })
+}
+
+fn execute<S: AsRef<OsStr>>(program: &str, arguments: &[S]) -> io::Result<Outcome> {
     let (mut reader, writer) = io::pipe()?;
     let mut command = Command::new(program);
-    let stdin = if input.is_empty() { Stdio::null() } else { Stdio::piped() };
-    command.args(arguments).stdin(stdin).stdout(writer.try_clone()?).stderr(writer);
+    command.args(arguments).stdin(Stdio::null()).stdout(writer.try_clone()?).stderr(writer);
     // The kernel starts the first process without a path; the programs called may call others.
     command.env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").env("LC_ALL", "C");
     let mut child = command.spawn()?;
     // Else our own copy of the writing end keeps the pipe open for ever.
     drop(command);
-    if let Some(mut stdin) = child.stdin.take() {
-        // A program that ends without reading says why by its exit code.
-        let _ = stdin.write_all(input);
-    }
     let mut output = Vec::new();
     let mut chunk = [0; 8192];
     loop {
@@ -98,9 +104,11 @@ mod tests {
     }
 
     #[test]
-    fn a_program_reads_what_it_is_fed() {
-        assert_eq!(must_fed("/bin/cat", &["-"], b"secret").unwrap(), "secret");
-        assert_eq!(fed("/bin/true", &[] as &[&str], b"unread").unwrap().code, Some(0));
+    fn an_answer_is_without_the_warnings_beside_it() {
+        assert_eq!(answer("/bin/sh", &["-c", "echo careful >&2; cat"], b"secret").unwrap(), b"secret");
+        assert_eq!(answer("/bin/true", &[] as &[&str], b"unread").unwrap(), b"");
+        let error = answer("/bin/sh", &["-c", "echo half; echo no key >&2; exit 1"], b"").unwrap_err();
+        assert_eq!(error.to_string(), "/bin/sh failed (exit code 1): no key");
     }
 
     #[test]

@@ -28,11 +28,12 @@ pub fn wallet_password(password: &str) -> Result<String, Error> {
     files::folder(folder)?;
     // Bound to the chip itself and to nothing it measured: an update of the system must not lock the wallet.
     let arguments = ["encrypt", "--with-key=auto", "--tpm2-pcrs=", "--name", NAME, "-", "-"];
-    let sealed = program::must_fed(SYSTEMD_CREDS, &arguments, password.as_bytes())?;
-    files::write_atomic(&folder.join(NAME), sealed.as_bytes(), 0o600)?;
+    let sealed = program::answer(SYSTEMD_CREDS, &arguments, password.as_bytes())?;
+    files::write_atomic(&folder.join(NAME), &sealed, 0o600)?;
     // What cannot be opened again would be found out at the next start only.
-    let opened = program::must(SYSTEMD_CREDS, &["decrypt".as_ref(), folder.join(NAME).as_os_str(), "-".as_ref()])?;
-    if opened != password {
+    let path = folder.join(NAME);
+    let opened = program::answer(SYSTEMD_CREDS, &["decrypt".as_ref(), path.as_os_str(), "-".as_ref()], b"")?;
+    if opened != password.as_bytes() {
         return Err(Error::Refused("The sealed password does not open again.".into()));
     }
     std::fs::File::open("/data/system").and_then(|folder| folder.sync_all()).at("save the folder", "/data/system")?;
