@@ -92,23 +92,29 @@ fn loader(tree: &Path) -> Result<String, Error> {
     Err(Error::File { path: tree.into(), why: "no dynamic loader in it".into() })
 }
 
+/// The module's path below `tree` in a line of modprobe: `insmod <tree>/<path> <options>`. The tree's own path may have
+/// spaces in it, and options follow behind one.
+fn module<'a>(line: &'a str, tree: &str) -> Option<&'a str> {
+    let path = line.strip_prefix("insmod ")?;
+    path.strip_prefix(tree).unwrap_or(path).split(' ').next()
+}
+
 /// Copies the listed modules with all they depend on. One that the kernel has built in, or does not know, is no fault:
 /// the list serves every kernel.
 fn modules(context: &Context, base: &Base, list: &Path, work: &Path) -> Result<(), Error> {
     let text = fs::read_to_string(list).at("read", list)?;
     let names: Vec<&str> =
         text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#')).collect();
+    let own = base.tree.to_string_lossy().into_owned();
     let mut files = BTreeSet::new();
     for name in &names {
         let mut modprobe = context.tools.command("modprobe");
         modprobe.arg("-d").arg(&base.tree).args(["-S", &base.release, "--show-depends", name]);
         let Ok(said) = command::output(&mut modprobe) else { continue };
-        files
-            .extend(said.lines().filter_map(|line| line.strip_prefix("insmod ")?.split(' ').next().map(str::to_owned)));
+        files.extend(said.lines().filter_map(|line| Some(module(line, &own)?.to_owned())));
     }
-    let own = base.tree.to_string_lossy().into_owned();
     for file in files {
-        let relative = file.strip_prefix(&own).unwrap_or(&file).trim_start_matches('/');
+        let relative = file.trim_start_matches('/');
         let relative = if relative.starts_with("usr/") { relative.to_owned() } else { format!("usr/{relative}") };
         let from = base.tree.join(&relative);
         tree::put(work, &relative, fs::read(&from).at("read", &from)?, 0o644)?;
@@ -161,6 +167,14 @@ fn entry(out: &mut impl Write, inode: usize, mode: u32, time: u64, name: &str, c
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_module_is_found_below_a_tree_with_spaces_in_its_path() {
+        let line = "insmod /my cache/tree/lib/modules/6.12/a.ko.xz option=1 ";
+        assert_eq!(module(line, "/my cache/tree"), Some("/lib/modules/6.12/a.ko.xz"));
+        assert_eq!(module("insmod /lib/a.ko", "/my cache/tree"), Some("/lib/a.ko"));
+        assert_eq!(module("builtin ext4", "/my cache/tree"), None);
+    }
 
     #[test]
     fn an_archive_does_not_depend_on_file_times() {
