@@ -47,19 +47,7 @@ pub enum Request {
     LndRestart,
     /// Seal the wallet's password, which is the content, as a credential of LND's unit.
     WalletSeal,
-    /// Start a unit again; the content is its name.
-    UnitRestart,
 }
-
-/// Units the owner may restart. Not among them: what would end the manager's own request, or the box.
-const RESTARTABLE: [&str; 6] = [
-    "avahi-daemon.service",
-    "homebolt-manager.service",
-    "nftables.service",
-    "rauc.service",
-    "systemd-networkd.service",
-    "systemd-timesyncd.service",
-];
 
 /// What follows a request that was carried out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,7 +65,6 @@ impl Request {
             "data-format" => Some(Self::DataFormat),
             "lnd-restart" => Some(Self::LndRestart),
             "wallet-seal" => Some(Self::WalletSeal),
-            "unit-restart" => Some(Self::UnitRestart),
             _ => None,
         }
     }
@@ -90,7 +77,6 @@ impl Request {
             Self::DataFormat => "data-format",
             Self::LndRestart => "lnd-restart",
             Self::WalletSeal => "wallet-seal",
-            Self::UnitRestart => "unit-restart",
         }
     }
 }
@@ -116,8 +102,6 @@ pub fn allow(request: Request, content: &str, data: &Data) -> Result<(), String>
         (Request::LndRestart | Request::WalletSeal, _) => {
             Err("Without its data partition no wallet is touched.".into())
         }
-        (Request::UnitRestart, _) if RESTARTABLE.contains(&content.trim()) => Ok(()),
-        (Request::UnitRestart, _) => Err("This is no service that can be restarted from here.".into()),
         (_, DataState::Ok) => {
             Err("The data partition is in use and sound: there is nothing to repair or to set up.".into())
         }
@@ -169,16 +153,13 @@ fn act(request: Request, content: &str, boot: &Boot) -> Result<(String, Then), E
         Request::Reboot | Request::DataRetry => Ok(("The box restarts.".into(), Then::Reboot)),
         Request::DataRepair => Ok((repair::repair(boot)?, Then::Reboot)),
         Request::DataFormat => Ok((repair::format(boot)?, Then::Reboot)),
-        Request::LndRestart => restart("lnd.service"),
-        Request::UnitRestart => restart(content.trim()),
+        Request::LndRestart => {
+            // Does not wait: LND takes the time it needs to stop, and the page follows the unit anyway.
+            program::must("/usr/bin/systemctl", &["--no-block", "restart", "lnd.service"])?;
+            Ok(("LND is being restarted.".into(), Then::GoOn))
+        }
         Request::WalletSeal => Ok((seal::wallet_password(content)?, Then::GoOn)),
     }
-}
-
-/// Does not wait: LND takes the time it needs to stop, and the page follows the unit anyway.
-fn restart(unit: &str) -> Result<(String, Then), Error> {
-    program::must("/usr/bin/systemctl", &["--no-block", "restart", unit])?;
-    Ok((format!("{unit} is being restarted."), Then::GoOn))
 }
 
 fn answer(request: Request, ok: bool, message: &str, done: bool) -> Result<(), Error> {

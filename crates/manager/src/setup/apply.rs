@@ -69,8 +69,6 @@ impl Phase {
 #[derive(Debug, Default)]
 pub(crate) struct Apply {
     running: AtomicBool,
-    /// What the root program said of the seal.
-    by_chip: AtomicBool,
 }
 
 impl Apply {
@@ -163,42 +161,45 @@ async fn seal(house: &House) -> Result<(), String> {
         LndState::NonExisting => {}
         _ => return Ok(()),
     }
-    let password =
-        with_seed(house, |seed| seed.password.clone()).ok_or_else(|| t!("setup.apply.no_seed").into_owned())?;
+    let seed = with_seed(house, |seed| (seed.password.clone(), seed.origin));
+    let (password, origin) = seed.ok_or_else(|| t!("setup.apply.no_seed").into_owned())?;
     let desk = house.desk.ask(&house.shared.run_dir, Task::WalletSeal, password.expose(), SEAL_LIMIT).await;
     let by_chip = desk.map_err(|refused| refused.0)? == "sealed-by-chip";
-    house.setup.apply.by_chip.store(by_chip, Ordering::Release);
-    Ok(())
+    let making = Made { at: now(), origin, by_chip };
+    let entry = entry("wallet-sealed", "The password of the wallet to come was sealed.");
+    house.setup.change(entry, |choices| choices.making = Some(making)).await.map_err(|error| error.to_string())
 }
 
 async fn wallet(house: &House) -> Result<(), String> {
-    if house.setup.choices().wallet.is_some() {
+    let choices = house.setup.choices();
+    if choices.wallet.is_some() {
         return Ok(());
     }
-    let origin = match house.node.bare.state().await.map_err(|error| sentence(&error))? {
-        LndState::NonExisting => {
-            let seed = with_seed(house, |seed| (seed.wallet(), seed.origin));
-            let (wallet, origin) = seed.ok_or_else(|| t!("setup.apply.no_seed").into_owned())?;
-            house.node.bare.init_wallet(wallet).await.map_err(|error| sentence(&error))?;
-            origin
-        }
-        // Made before, and the note of it was lost to a power cut.
-        _ => with_seed(house, |seed| seed.origin).unwrap_or(Origin::New),
-    };
-    note_wallet(house, origin).await
+    if house.node.bare.state().await.map_err(|error| sentence(&error))? == LndState::NonExisting {
+        let wallet = with_seed(house, Seed::wallet).ok_or_else(|| t!("setup.apply.no_seed").into_owned())?;
+        house.node.bare.init_wallet(wallet).await.map_err(|error| sentence(&error))?;
+    } else if choices.making.is_none() {
+        return Err(t!("setup.apply.foreign").into_owned());
+    }
+    note_wallet(house).await
 }
 
-/// Writes down that there is a wallet, forgets its seed, and has LND unlock it by itself from its next start on.
-pub(crate) async fn note_wallet(house: &House, origin: Origin) -> Result<(), String> {
-    let made = Made { at: now(), origin, by_chip: house.setup.apply.by_chip.load(Ordering::Acquire) };
-    let detail = match origin {
-        Origin::New => "The wallet was made.",
-        Origin::Restored => "The wallet was restored from its seed.",
+/// Writes down that the wallet is made, forgets its seed, and has LND unlock it by itself from its next start on.
+pub(crate) async fn note_wallet(house: &House) -> Result<(), String> {
+    let detail = match house.setup.choices().making.map(|making| making.origin) {
+        Some(Origin::Restored) => "The wallet was restored from its seed.",
+        _ => "The wallet was made.",
     };
-    let entry = store::Audit { at: now(), actor: "setup".into(), action: "wallet-made", detail: detail.into() };
-    house.setup.change(entry, |choices| choices.wallet = Some(made)).await.map_err(|error| error.to_string())?;
+    let noted =
+        house.setup.change(entry("wallet-made", detail), |choices| choices.wallet = choices.making.take()).await;
+    noted.map_err(|error| error.to_string())?;
     *house.setup.seed.lock().unwrap_or_else(PoisonError::into_inner) = None;
     config(house).map_err(|error| error.to_string())
+}
+
+/// What the setup itself does, for the audit log.
+fn entry(action: &'static str, detail: &str) -> store::Audit {
+    store::Audit { at: now(), actor: "setup".into(), action, detail: detail.into() }
 }
 
 async fn start_up(house: &House) -> Result<(), String> {
@@ -213,6 +214,5 @@ async fn start_up(house: &House) -> Result<(), String> {
 }
 
 async fn finish(house: &House) -> Result<(), Error> {
-    let entry = store::Audit { at: now(), actor: "setup".into(), action: "setup-done", detail: String::new() };
-    house.setup.change(entry, |choices| choices.finished = Some(now())).await
+    house.setup.change(entry("setup-done", ""), |choices| choices.finished = Some(now())).await
 }

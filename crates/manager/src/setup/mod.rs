@@ -73,6 +73,9 @@ impl Step {
 #[serde(default)]
 pub(crate) struct Choices {
     pub(crate) bitcoin: Option<bitcoin::Bitcoin>,
+    /// The wallet that LND is about to be asked for: on the disk once its password is sealed and before `InitWallet`, so
+    /// that a power cut in between forgets neither that LND can unlock it nor that it is a restored one.
+    pub(crate) making: Option<wallet::Made>,
     /// The wallet that LND has; `None` until `InitWallet` has succeeded.
     pub(crate) wallet: Option<wallet::Made>,
     /// When everything was applied, seconds since 1970.
@@ -155,10 +158,11 @@ pub(crate) async fn follow(house: Arc<House>, mut states: watch::Receiver<LndSta
 async fn take_note(house: &Arc<House>, state: LndState) -> Result<(), String> {
     let exists = matches!(state, LndState::Locked | LndState::Unlocked | LndState::RpcActive | LndState::ServerActive);
     let choices = house.setup.choices();
-    if !exists || choices.wallet.is_some() || choices.bitcoin.is_none() || house.setup.apply.is_running() {
+    // Without `making` nobody here has sealed a password for it: LND must not be told to unlock it by one.
+    if !exists || choices.wallet.is_some() || choices.making.is_none() || house.setup.apply.is_running() {
         return Ok(());
     }
-    apply::note_wallet(house, wallet::Origin::New).await?;
+    apply::note_wallet(house).await?;
     if state == LndState::Locked {
         let asked = house.desk.ask(&house.shared.run_dir, Task::LndRestart, "", RESTART_LIMIT).await;
         asked.map_err(|refused| refused.0)?;
@@ -169,4 +173,32 @@ async fn take_note(house: &Arc<House>, state: LndState) -> Result<(), String> {
 /// A line for the audit log.
 pub(crate) fn audit(session: &crate::session::Current, action: &'static str, detail: impl Into<String>) -> Audit {
     Audit { at: now(), actor: session.actor(), action, detail: detail.into() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http::tests::visit;
+
+    fn making() -> wallet::Made {
+        wallet::Made { at: 7, origin: wallet::Origin::Restored, by_chip: false }
+    }
+
+    #[tokio::test]
+    async fn after_a_cut_right_behind_init_wallet_a_restored_wallet_is_still_known_as_one() {
+        let visit = visit().await;
+        let entry = Audit { at: 7, actor: "setup".into(), action: "wallet-sealed", detail: String::new() };
+        visit.house.setup.change(entry, |choices| choices.making = Some(making())).await.unwrap();
+        // As a start after the cut finds it.
+        take_note(&visit.house, LndState::RpcActive).await.unwrap();
+        let choices = visit.house.setup.choices();
+        assert_eq!((choices.wallet, choices.making), (Some(making()), None));
+    }
+
+    #[tokio::test]
+    async fn a_wallet_whose_password_was_never_sealed_is_not_taken_for_one_that_unlocks_itself() {
+        let visit = visit().await;
+        take_note(&visit.house, LndState::Locked).await.unwrap();
+        assert_eq!(visit.house.setup.choices().wallet, None);
+    }
 }

@@ -379,9 +379,12 @@ pub(crate) async fn confirm(
         Order::Lightning { amount, hash, .. } => format!("{amount}, payment {hash}"),
         Order::Chain { amount, address, .. } => format!("{amount} to {address}"),
     };
-    // Written down before anything leaves the box.
-    house.store.audit(audit(&session, "payment", detail)).await?;
     let Some(order) = house.tickets.take(&number) else { return Ok(there.into_response()) };
+    // Written down before anything leaves the box; what cannot be written down is not paid.
+    if let Err(error) = house.store.audit(audit(&session, "payment", detail)).await {
+        house.tickets.set(&number, Outcome::Failed(error.to_string()));
+        return Err(error.into());
+    }
     tokio::spawn(async move {
         let outcome = carry_out(&house, order, fee).await;
         house.tickets.set(&number, outcome);

@@ -289,8 +289,11 @@ pub(crate) async fn test(State(house): State<Arc<House>>, session: Current) -> R
 
 /// `POST /setup/bitcoin/use`: what was tested becomes the choice, and LND starts with it.
 pub(crate) async fn take(State(house): State<Arc<House>>, session: Current) -> Result<Response, Fail> {
-    let Some(candidate) = house.setup.trial.with(|trial| trial.candidate.clone()) else {
-        return Ok(Redirect::to(Step::Bitcoin.path()).into_response());
+    let trial = house.setup.trial.with(|trial| (trial.candidate.clone(), trial.lines().1));
+    let candidate = match trial {
+        Some((candidate, true)) => candidate,
+        Some((_, false)) => return Ok(Redirect::to("/setup/bitcoin/test").into_response()),
+        None => return Ok(Redirect::to(Step::Bitcoin.path()).into_response()),
     };
     let detail = match &candidate.backend {
         Backend::Neutrino { .. } => format!("neutrino on {}", candidate.chain.name()),
