@@ -5,7 +5,7 @@ pub(crate) mod helper;
 mod mail;
 mod outage;
 mod s3;
-mod servers;
+pub(crate) mod servers;
 mod sftp;
 mod webdav;
 

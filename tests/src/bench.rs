@@ -1,7 +1,10 @@
 //! `homebolt-tests bench`: how fast the home page is, and how much memory the manager takes. A measurement, not a test:
 //! it needs a quiet computer.
 
+mod fake_lnd;
+
 use std::{
+    collections::BTreeSet,
     fs,
     path::{Path, PathBuf},
     sync::{Arc, Barrier, Mutex, PoisonError},
@@ -12,9 +15,11 @@ use std::{
 use crate::{
     http::{Client, Extra},
     manager::{Manager, sound},
-    report::{Fault, Outcome, ensure, fails},
+    report::{Fault, Outcome, ensure, fails, until},
     visitor,
 };
+
+use fake_lnd::{FakeLnd, Size};
 
 /// Measure the home page: time to answer at a steady rate, and memory
 #[derive(Debug, clap::Args)]
@@ -41,6 +46,9 @@ pub(crate) struct Args {
     /// Connections, kept open
     #[arg(long, default_value_t = 8)]
     connections: u32,
+    /// Measure with a large node behind it, a FakeLnd: 100 channels, 10,000 payments; and hold it to the bars
+    #[arg(long, requires = "program")]
+    node: bool,
     /// The page
     #[arg(long, default_value = "/home")]
     path: String,
@@ -77,6 +85,7 @@ pub(crate) fn run(args: &Args) -> Outcome {
         }
         Ok(())
     };
+    let node = manager.as_ref().filter(|_| args.node).map(large_node).transpose()?;
     thread::sleep(Duration::from_secs(2));
     rss("idle")?;
     let times = measure(&client, args)?;
@@ -86,7 +95,32 @@ pub(crate) fn run(args: &Args) -> Outcome {
     for (name, part) in [("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p99.9", 0.999), ("slowest", 1.0)] {
         println!("{name:>14}: {:.2} ms", share(part));
     }
+    let wire = weight(&client, &args.path)?;
+    println!("{:>14}: {wire} bytes with all it needs", "page");
+    let Some((manager, _node)) = manager.as_ref().zip(node) else { return Ok(()) };
+    let resident = memory(manager.pid().unwrap_or_default(), "VmRSS")?;
+    ensure!(resident <= 32_000, "the manager takes {resident} kB, and 32,000 are its bar");
+    let slow = share(0.99) > 5.0;
+    ensure!(!slow, "the page takes {:.2} ms at p99, and 5 are its bar", share(0.99));
+    ensure!(wire <= 60_000, "the page is {wire} bytes, and 60,000 are its bar");
     Ok(())
+}
+
+/// A large node, read by the manager.
+fn large_node(manager: &Manager) -> Outcome<FakeLnd> {
+    let size = Size { channels: 100, payments: 10_000, invoices: 2_000 };
+    let node = FakeLnd::start(manager.lnd().port(), &manager.folder().join("lnd"), size)?;
+    until(Duration::from_secs(120), || node.was_read())?;
+    println!("{:>14}: {size:?}", "node");
+    Ok(node)
+}
+
+/// Bytes of a page and of all files it names.
+fn weight(client: &Client, path: &str) -> Outcome<usize> {
+    let page = client.get(path)?;
+    let text = page.text();
+    let files: BTreeSet<&str> = text.split('"').filter(|part| part.starts_with("/static/")).collect();
+    files.iter().try_fold(page.body.len(), |sum, file| Ok(sum + client.get(file)?.body.len()))
 }
 
 /// Sends at a steady rate; gives the times from due to answered, sorted.

@@ -51,7 +51,7 @@ pub(crate) fn program(named: Option<&Path>) -> Outcome<PathBuf> {
         ensure!(program.is_file(), "there is no {}", program.display());
         return Ok(program.to_owned());
     }
-    match homebolt::build::bitcoind::prepare() {
+    match homebolt::build::borrowed::BITCOIND.prepare() {
         Err(error @ (Error::Unreachable { .. } | Error::NoIndex { .. } | Error::NoMirror)) => skip(error),
         made => Ok(made?),
     }

@@ -54,6 +54,15 @@ impl Driver {
 
     /// Opens a browser with an empty profile. Without `scripts` pages get no JavaScript, as in a browser that forbids it.
     pub(crate) fn open(&self, scripts: bool) -> Outcome<Browser> {
+        self.begin(scripts, "en-US,en")
+    }
+
+    /// The same, with scripts, for a person whose browser asks for these languages.
+    pub(crate) fn open_in(&self, languages: &str) -> Outcome<Browser> {
+        self.begin(true, languages)
+    }
+
+    fn begin(&self, scripts: bool, languages: &str) -> Outcome<Browser> {
         let runtime = Builder::new_current_thread().enable_all().build()?;
         let profile = tempfile::Builder::new().prefix("homebolt-browser-").tempdir()?;
         let arguments = [
@@ -68,6 +77,7 @@ impl Driver {
             "--disable-sync",
             "--hide-scrollbars",
             "--window-size=1280,800",
+            &format!("--accept-lang={languages}"),
             &format!("--user-data-dir={}", profile.path().display()),
         ];
         let mut options = json!({ "args": arguments });
@@ -86,7 +96,7 @@ impl Driver {
         builder.capabilities(capabilities);
         let address = format!("http://127.0.0.1:{}", self.port);
         let client = runtime.block_on(async { tokio::time::timeout(PATIENCE, builder.connect(&address)).await })??;
-        Ok(Browser { runtime, client, _profile: profile })
+        Ok(Browser { runtime, client, profile })
     }
 }
 
@@ -101,7 +111,7 @@ impl Drop for Driver {
 pub(crate) struct Browser {
     runtime: Runtime,
     client: Client,
-    _profile: tempfile::TempDir,
+    profile: tempfile::TempDir,
 }
 
 /// A command of WebDriver below the session's address.
@@ -125,6 +135,11 @@ impl WebDriverCompatibleCommand for Raw {
 }
 
 impl Browser {
+    /// Where it keeps what it keeps: history, caches.
+    pub(crate) fn profile(&self) -> &Path {
+        self.profile.path()
+    }
+
     fn command(&self, path: impl Into<String>, body: Option<Value>) -> Outcome<Value> {
         let command = Raw { path: path.into(), body };
         let outcome =
@@ -176,6 +191,13 @@ impl Browser {
     pub(crate) fn fill(&self, css: &str, text: &str) -> Outcome {
         let element = self.element(css)?;
         self.command(format!("element/{element}/clear"), Some(json!({})))?;
+        self.command(format!("element/{element}/value"), Some(json!({ "text": text }))).map(|_| ())
+    }
+
+    /// Chooses a file in a field for files.
+    pub(crate) fn attach(&self, css: &str, file: &Path) -> Outcome {
+        let element = self.element(css)?;
+        let text = file.display().to_string();
         self.command(format!("element/{element}/value"), Some(json!({ "text": text }))).map(|_| ())
     }
 

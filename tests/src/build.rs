@@ -64,10 +64,10 @@ fn unknown(lab: &Lab) -> Outcome {
     let cache = lab.work.path().join("never made");
     let mut board = Command::new(&lab.builder);
     board.args(["build", "--board", "toaster"]).current_dir(&lab.root).env("HOMEBOLT_CACHE", &cache);
-    lab.run("unknown-board", &mut board)?.says(&["no board \"toaster\"", "there are: x86-64"])?;
+    lab.run("unknown-board", &mut board)?.says(&["no board \"toaster\"", "there are: aarch64, x86-64"])?;
     let mut base = Command::new(&lab.builder);
     base.args(["build", "--base", "gentoo"]).current_dir(&lab.root).env("HOMEBOLT_CACHE", &cache);
-    lab.run("unknown-base", &mut base)?.says(&["no base \"gentoo\"", "there are: debian"])?;
+    lab.run("unknown-base", &mut base)?.says(&["no base \"gentoo\"", "there are: debian, buildroot"])?;
     ensure!(!cache.exists(), "a cache was begun for it");
     Ok(())
 }
@@ -227,8 +227,9 @@ fn interrupted(lab: &Lab) -> Outcome<PathBuf> {
     let steps = cache.join("steps");
     fs::create_dir_all(&steps)?;
     let mut link = Command::new("cp");
-    link.args(["--archive", "--link"]).arg(lab.cache.join("debs")).arg(&cache);
-    ensure!(link.status()?.success(), "the downloads cannot be linked into another cache");
+    // The development keys as well: the image trusts them, and another machine's would make other bytes.
+    link.args(["--archive", "--link"]).args(["debs", "keys"].map(|name| lab.cache.join(name))).arg(&cache);
+    ensure!(link.status()?.success(), "downloads and keys cannot be linked into another cache");
     for step in fs::read_dir(lab.cache.join("steps"))?.flatten() {
         if step.file_name().to_string_lossy().starts_with("lnd-") {
             let mut link = Command::new("cp");

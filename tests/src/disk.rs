@@ -9,7 +9,7 @@ use std::{
 
 use gpt::{GptConfig, disk::LogicalBlockSize};
 
-use crate::report::{Fault, Outcome, ensure};
+use crate::report::{Fault, Outcome};
 
 /// Where a partition lies on the disk, bytes.
 pub(crate) fn partition(disk: &Path, name: &str) -> Outcome<Range<u64>> {
@@ -89,25 +89,14 @@ fn put(path: &Path, at: u64, bytes: &[u8]) -> Outcome {
     Ok(file.write_all(bytes)?)
 }
 
-/// Where a file of a FAT32 file system begins, bytes from the start of the disk. `path` has its folders and its name as
-/// folders keep them, 11 letters each: `INITRD     `.
+/// Where a file of a FAT32 file system begins, bytes from the start of the disk. `path` as in [`bootstate::fat`].
 pub(crate) fn file_in_fat(disk: &Path, start: u64, path: &[&str]) -> Outcome<u64> {
-    let head = get(disk, start, 512)?;
-    ensure!(head[510..] == [0x55, 0xaa] && &head[82..87] == b"FAT32", "there is no FAT32 file system at {start}");
-    let small = |at: usize| u64::from(u16::from_le_bytes([head[at], head[at + 1]]));
-    let large = |at: usize| u64::from(u32::from_le_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]]));
-    let cluster_size = small(11) * u64::from(head[13]);
-    let data = start + (small(14) + u64::from(head[16]) * large(36)) * small(11);
-    let mut place = data + (large(44).max(2) - 2) * cluster_size;
-    for name in path {
-        // A folder's first cluster is enough for a handful of files; 0x08 marks labels and parts of long names.
-        let folder = get(disk, place, cluster_size as usize)?;
-        let entry = folder.chunks(32).find(|entry| entry.starts_with(name.as_bytes()) && entry[11] & 0x08 == 0);
-        let entry = entry.ok_or_else(|| Fault::Fails(format!("no {name} in the folder")))?;
-        let half = |at: usize| u64::from(u16::from_le_bytes([entry[at], entry[at + 1]]));
-        place = data + ((half(20) << 16 | half(26)).max(2) - 2) * cluster_size;
-    }
-    Ok(place)
+    find_in_fat(&mut File::open(disk)?, start, path)
+}
+
+/// The same for whatever can be read as a disk.
+pub(crate) fn find_in_fat(disk: &mut (impl Read + Seek), start: u64, path: &[&str]) -> Outcome<u64> {
+    Ok(bootstate::fat::find(disk, start, path)?.0)
 }
 
 #[cfg(test)]
@@ -126,31 +115,5 @@ mod tests {
         assert!(damage.write(95, &[0; 10]).is_err(), "beyond the end");
         drop(damage);
         assert_eq!(fs::read(&disk).unwrap(), (0..100).collect::<Vec<u8>>());
-    }
-
-    #[test]
-    fn a_file_in_a_real_fat_is_found() {
-        let folder = tempfile::tempdir().unwrap();
-        let (disk, content) = (folder.path().join("fat.img"), folder.path().join("initrd"));
-        File::create(&disk).unwrap().set_len(64 << 20).unwrap();
-        fs::write(&content, b"unmistakable").unwrap();
-        let run = |program: &str, arguments: &[&std::ffi::OsStr]| {
-            std::process::Command::new(program).args(arguments).output().is_ok_and(|output| output.status.success())
-        };
-        let made = run("mkfs.vfat", &["-F32".as_ref(), disk.as_ref()])
-            && run("mcopy", &["-i".as_ref(), disk.as_ref(), content.as_ref(), "::/initrd".as_ref()]);
-        if !made {
-            println!("SKIP: mkfs.vfat and mcopy are not installed");
-            return;
-        }
-        let folder = run("mmd", &["-i".as_ref(), disk.as_ref(), "::/grub".as_ref()])
-            && run("mcopy", &["-i".as_ref(), disk.as_ref(), content.as_ref(), "::/grub/grubenv".as_ref()]);
-        assert!(folder);
-        let at = file_in_fat(&disk, 0, &["GRUB       ", "GRUBENV    "]).unwrap();
-        assert_eq!(get(&disk, at, 12).unwrap(), b"unmistakable");
-        let at = file_in_fat(&disk, 0, &["INITRD     "]).unwrap();
-        assert_eq!(get(&disk, at, 12).unwrap(), b"unmistakable");
-        assert!(file_in_fat(&disk, 0, &["VMLINUZ    "]).is_err());
-        assert!(file_in_fat(&disk, 1 << 20, &["INITRD     "]).is_err());
     }
 }

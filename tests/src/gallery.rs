@@ -24,6 +24,10 @@ impl<'a> Gallery<'a> {
         Self { folder, axe, pages: 0, violations: Vec::new(), complaints: Vec::new(), sideways: Vec::new() }
     }
 
+    pub(crate) fn folder(&self) -> &std::path::Path {
+        &self.folder
+    }
+
     /// Looks at the page that is open.
     pub(crate) fn look(&mut self, browser: &Browser, name: &str) -> Outcome {
         self.pages += 1;

@@ -1,8 +1,10 @@
 //! A small HTTP/1.1 client that shows what browsers hide: status, headers, the certificate.
 
 use std::{
+    fs::File,
     io::{BufRead, BufReader, Read, Write},
     net::{Ipv4Addr, SocketAddr, TcpStream},
+    path::Path,
     sync::Arc,
     time::Duration,
 };
@@ -122,7 +124,11 @@ impl Client {
 
     /// Sends JSON, as programs do.
     pub(crate) fn post_json(&self, path: &str, headers: &[(&str, &str)], json: &str) -> Outcome<Answer> {
-        self.connect()?.exchange("POST", path, headers, ("application/json", json), false)
+        self.send_json("POST", path, headers, json)
+    }
+
+    pub(crate) fn send_json(&self, method: &str, path: &str, headers: &[(&str, &str)], json: &str) -> Outcome<Answer> {
+        self.connect()?.exchange(method, path, headers, ("application/json", json), false)
     }
 
     pub(crate) fn send(&self, method: &str, path: &str, extra: &Extra) -> Outcome<Answer> {
@@ -202,6 +208,96 @@ impl Connection {
         self.stream.get_mut().write_all(&request)?;
         self.stream.get_mut().flush()?;
         read(&mut self.stream, method == "HEAD")
+    }
+}
+
+impl Connection {
+    /// Sends a file as a browser does from a form with a field for it, piece by piece.
+    pub(crate) fn upload(mut self, path: &str, field: &str, file: &Path) -> Outcome<Answer> {
+        let boundary = "----homebolt-tests";
+        let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let begin = format!(
+            "--{boundary}\r\nContent-Disposition: form-data; name=\"{field}\"; filename=\"{name}\"\r\n\
+             Content-Type: application/octet-stream\r\n\r\n"
+        );
+        let end = format!("\r\n--{boundary}--\r\n");
+        let mut file = File::open(file)?;
+        let length = begin.len() as u64 + file.metadata()?.len() + end.len() as u64;
+        let head = format!(
+            "POST {path} HTTP/1.1\r\nHost: {host}\r\nOrigin: http://{host}\r\nConnection: close\r\n\
+             Content-Type: multipart/form-data; boundary={boundary}\r\nContent-Length: {length}\r\n\r\n",
+            host = self.host
+        );
+        let stream = self.stream.get_mut();
+        stream.write_all((head + &begin).as_bytes())?;
+        std::io::copy(&mut file, stream)?;
+        stream.write_all(end.as_bytes())?;
+        stream.flush()?;
+        read(&mut self.stream, false)
+    }
+}
+
+/// A WebSocket: text both ways, as much as LND's REST needs.
+pub(crate) struct Socket(BufReader<Stream>);
+
+impl Connection {
+    /// Asks for a WebSocket; an error unless it is granted.
+    pub(crate) fn socket(mut self, path: &str, headers: &[(&str, &str)]) -> Outcome<Socket> {
+        let mut head = format!(
+            "GET {path} HTTP/1.1\r\nHost: {}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n",
+            self.host
+        );
+        for (name, value) in headers {
+            head += &format!("{name}: {value}\r\n");
+        }
+        self.stream.get_mut().write_all((head + "\r\n").as_bytes())?;
+        self.stream.get_mut().flush()?;
+        let first = line(&mut self.stream)?;
+        if !first.contains(" 101 ") {
+            return fails(format!("no WebSocket but {first:?}"));
+        }
+        while !line(&mut self.stream)?.is_empty() {}
+        Ok(Socket(self.stream))
+    }
+}
+
+impl Socket {
+    /// A short text.
+    pub(crate) fn say(&mut self, text: &str) -> Outcome {
+        let length = u8::try_from(text.len()).ok().filter(|length| *length < 126);
+        let Some(length) = length else { return fails("the text is too long") };
+        // What a client says is masked; by zeros it stays as it is.
+        let frame = [&[0x81, 0x80 | length, 0, 0, 0, 0], text.as_bytes()].concat();
+        self.0.get_mut().write_all(&frame)?;
+        Ok(self.0.get_mut().flush()?)
+    }
+
+    /// The next text; `None` at the end. Pings are not answered.
+    pub(crate) fn hear(&mut self) -> Outcome<Option<String>> {
+        loop {
+            let mut head = [0; 2];
+            if self.0.read_exact(&mut head).is_err() {
+                return Ok(None);
+            }
+            let mut length = u64::from(head[1] & 0x7f);
+            if length == 126 {
+                let mut long = [0; 2];
+                self.0.read_exact(&mut long)?;
+                length = u16::from_be_bytes(long).into();
+            } else if length == 127 {
+                let mut long = [0; 8];
+                self.0.read_exact(&mut long)?;
+                length = u64::from_be_bytes(long);
+            }
+            let mut text = vec![0; usize::try_from(length)?];
+            self.0.read_exact(&mut text)?;
+            match head[0] & 0x0f {
+                1 => return Ok(Some(String::from_utf8_lossy(&text).into_owned())),
+                8 => return Ok(None),
+                _ => {}
+            }
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! `homebolt-tests`: everything there is to test, in groups. `scripts/test` runs it.
 
+mod api;
 mod axe;
 mod backup;
 mod bench;
@@ -7,14 +8,21 @@ mod bitcoind;
 mod browser;
 mod build;
 mod disk;
+mod fence;
+mod fuzz;
 mod gallery;
+mod go;
 mod http;
 mod image;
 mod manager;
 mod node;
 mod pages;
+mod peer;
+mod power_cut;
 mod report;
+mod road;
 mod screen;
+mod shelf;
 mod tls;
 mod unit;
 mod visitor;
@@ -25,6 +33,9 @@ use std::{
     fs::File,
     path::{Path, PathBuf},
     process::{self, ExitCode, Stdio},
+    sync::OnceLock,
+    thread,
+    time::Duration,
 };
 
 use clap::Parser;
@@ -62,9 +73,18 @@ struct Arguments {
     /// The image, .img.zst [default: the one in out/<board>]
     #[arg(long)]
     image: Option<PathBuf>,
-    /// Of the group 'image' only this part: boot, fallback, data, large or node; may be repeated
+    /// Of the group 'image' only this part; may be repeated
     #[arg(long = "part", value_parser = image::PARTS)]
     parts: Vec<String>,
+    /// Of the group 'power-cut': every write torn at every sector, as at night
+    #[arg(long, env = "HOMEBOLT_ALL_CUTS")]
+    all: bool,
+    /// Of the group 'power-cut': so many updates in which the machine is killed; 100 in the long run
+    #[arg(long, value_name = "N", default_value_t = 3)]
+    cuts: u32,
+    /// Of the group 'power-cut': repeats the moments of an earlier run
+    #[arg(long)]
+    seed: Option<u64>,
     /// A manager to test instead of the one that cargo builds
     #[arg(long)]
     manager: Option<PathBuf>,
@@ -93,9 +113,23 @@ struct Context {
     base: String,
     image: Option<PathBuf>,
     parts: Vec<String>,
+    depth: power_cut::Depth,
     manager: Option<PathBuf>,
-    lnd: Option<PathBuf>,
+    /// Known once the image is made, of which it is a part.
+    lnd: OnceLock<Option<PathBuf>>,
     bitcoind: Option<PathBuf>,
+}
+
+impl Context {
+    /// The lnd program, once there is one.
+    fn lnd(&self) -> Option<&Path> {
+        self.lnd.wait().as_deref()
+    }
+
+    /// Where cargo puts what it makes.
+    fn target(&self) -> PathBuf {
+        std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| self.root.join("target"), PathBuf::from)
+    }
 }
 
 /// A group of tests.
@@ -103,59 +137,105 @@ struct Group {
     name: &'static str,
     about: &'static str,
     needs_image: bool,
+    /// Mostly waits for virtual machines, which use one core: it runs beside the others.
+    waits: bool,
     run: fn(&mut Report, &Context) -> Outcome,
 }
 
-const GROUPS: [Group; 8] = [
-    Group { name: "unit", about: "format, clippy, licences, cargo test", needs_image: false, run: unit::run },
+const GROUPS: [Group; 12] = [
+    Group {
+        name: "unit",
+        about: "format, clippy, licences, cargo test",
+        needs_image: false,
+        waits: false,
+        run: unit::run,
+    },
     Group {
         name: "bitcoind",
         about: "the test and the watcher of an own bitcoind, against a real one",
         needs_image: false,
+        waits: false,
         run: bitcoind::run,
     },
     Group {
         name: "backup",
         about: "copies of the channel backup at real servers, and their faults",
         needs_image: false,
+        waits: false,
         run: backup::run,
     },
     Group {
         name: "pages",
         about: "the manager on this computer, in a real browser",
         needs_image: false,
+        waits: false,
         run: pages::run,
     },
     Group {
         name: "node",
         about: "two real LNDs on a real chain: money, channels, faults, restore",
         needs_image: false,
+        waits: false,
         run: node::run,
     },
     Group {
         name: "wizard",
         about: "from the claim to money: the manager's pages with a real bitcoind and two real LNDs",
         needs_image: false,
+        waits: false,
         run: wizard::run,
+    },
+    Group {
+        name: "api",
+        about: "the road to money once more, by a program with a key; schemathesis over the OpenAPI document",
+        needs_image: false,
+        waits: false,
+        run: api::run,
+    },
+    Group {
+        name: "fence",
+        about: "two real LNDs, one older, on one box: no channel state ever goes back",
+        needs_image: false,
+        waits: false,
+        run: fence::run,
+    },
+    Group {
+        name: "fuzz",
+        about: "only by name: readers of foreign bytes, half a minute each",
+        needs_image: false,
+        waits: false,
+        run: fuzz::run,
     },
     Group {
         name: "build",
         about: "the builder: the same bytes everywhere, and what can go wrong",
         needs_image: true,
+        waits: false,
         run: build::run,
     },
     Group {
         name: "image",
         about: "the image in QEMU: boot, wizard, power cuts, fall-back",
         needs_image: true,
+        waits: true,
         run: image::run,
     },
+    Group {
+        name: "power-cut",
+        about: "only by name: the power goes at every write of an update, replayed, and at random moments of real ones",
+        needs_image: true,
+        waits: true,
+        run: power_cut::run,
+    },
 ];
+
+/// What grows with the time it is given: only by name.
+const NIGHTLY: [&str; 2] = ["fuzz", "power-cut"];
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     if arguments.list {
-        GROUPS.iter().for_each(|group| println!("{:8} {}", group.name, group.about));
+        GROUPS.iter().for_each(|group| println!("{:9} {}", group.name, group.about));
         return ExitCode::SUCCESS;
     }
     let outcome = match arguments.command {
@@ -174,20 +254,9 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: Arguments) -> Outcome<bool> {
-    let mut chosen = choose(&arguments.groups, arguments.fast)?;
+    let chosen = choose(&arguments.groups, arguments.fast)?;
     let root = checkout()?;
     let logs = root.join("out/test-logs");
-    let mut report = Report::new(logs.clone());
-    if arguments.image.is_none() && chosen.iter().any(|group| group.needs_image) {
-        report.begin("prepare")?;
-        let log = report.log("build.log");
-        let build = || build(&root, &log, &arguments.board, &arguments.base);
-        if report.test("the one command makes an image of this checkout", build).is_none() {
-            // What an earlier build left behind would be tested in its place.
-            chosen.retain(|group| !group.needs_image);
-        }
-    }
-    let lnd = arguments.lnd.or_else(|| lnd_of_build(&axe::cache()));
     let context = Context {
         root,
         logs,
@@ -195,16 +264,51 @@ fn run(arguments: Arguments) -> Outcome<bool> {
         base: arguments.base,
         image: arguments.image,
         parts: arguments.parts,
+        depth: power_cut::Depth { all: arguments.all, cuts: arguments.cuts, seed: arguments.seed },
         manager: arguments.manager,
-        lnd,
+        lnd: OnceLock::new(),
         bitcoind: arguments.bitcoind,
     };
-    for group in chosen {
-        if let Err(Fault::Fails(sentence) | Fault::Skip(sentence)) = (group.run)(&mut report, &context) {
-            report.done("the group runs to its end", std::time::Duration::ZERO, report::fails::<()>(sentence));
+    let builds = context.image.is_none() && chosen.iter().any(|group| group.needs_image);
+    let (machines, others): (Vec<_>, Vec<_>) = chosen.into_iter().partition(|group| group.waits);
+    let (mut report, mut beside) = (Report::new(context.logs.clone()), Report::new(context.logs.clone()));
+    let is_made = OnceLock::new();
+    thread::scope(|scope| {
+        // Most of a build is one linker at work: what needs neither image nor LND need not wait for it.
+        scope.spawn(|| {
+            let is_made = *is_made.get_or_init(|| !builds || prepare(&mut beside, &context));
+            context.lnd.get_or_init(|| arguments.lnd.clone().or_else(|| lnd_of_build(&axe::cache())));
+            if is_made {
+                run_groups(machines, &mut beside, &context);
+            }
+        });
+        let (late, early) = others.into_iter().partition(|group| group.needs_image);
+        run_groups(early, &mut report, &context);
+        if *is_made.wait() {
+            run_groups(late, &mut report, &context);
+        }
+    });
+    report.add(beside);
+    Ok(report.finish())
+}
+
+/// Makes the image, or says why there is none: what an earlier build left behind would be tested in its place.
+fn prepare(report: &mut Report, context: &Context) -> bool {
+    if let Err(Fault::Fails(sentence) | Fault::Skip(sentence)) = report.begin("prepare") {
+        report.done("there is room for logs", Duration::ZERO, report::fails::<()>(sentence));
+        return false;
+    }
+    let log = report.log("build.log");
+    let build = || build(&context.root, &log, &context.board, &context.base);
+    report.test("the one command makes an image of this checkout", build).is_some()
+}
+
+fn run_groups(groups: Vec<&Group>, report: &mut Report, context: &Context) {
+    for group in groups {
+        if let Err(Fault::Fails(sentence) | Fault::Skip(sentence)) = (group.run)(report, context) {
+            report.done("the group runs to its end", Duration::ZERO, report::fails::<()>(sentence));
         }
     }
-    Ok(report.finish())
 }
 
 /// Runs the command that a person would; its words are in the log.
@@ -227,7 +331,11 @@ fn choose(names: &[String], fast: bool) -> Outcome<Vec<&'static Group>> {
         }
     }
     let is_chosen = |group: &&Group| {
-        (names.is_empty() || names.iter().any(|name| name == group.name)) && !(fast && group.needs_image)
+        let is_wanted = match names {
+            [] => !NIGHTLY.contains(&group.name),
+            names => names.iter().any(|name| name == group.name),
+        };
+        is_wanted && !(fast && group.needs_image)
     };
     Ok(GROUPS.iter().filter(is_chosen).collect())
 }
@@ -259,13 +367,16 @@ mod tests {
         };
         assert_eq!(
             names(choose(&[], false)),
-            ["unit", "bitcoind", "backup", "pages", "node", "wizard", "build", "image"]
+            ["unit", "bitcoind", "backup", "pages", "node", "wizard", "api", "fence", "build", "image"]
         );
-        assert_eq!(names(choose(&[], true)), ["unit", "bitcoind", "backup", "pages", "node", "wizard"]);
+        assert_eq!(names(choose(&[], true)), ["unit", "bitcoind", "backup", "pages", "node", "wizard", "api", "fence"]);
+        assert_eq!(names(choose(&["power-cut".into()], false)), ["power-cut"], "the long ones by name");
         assert_eq!(names(choose(&["pages".into(), "unit".into()], false)), ["unit", "pages"]);
         let Err(Fault::Fails(text)) = choose(&["imgae".into()], false) else { panic!() };
         assert!(
-            text.contains("imgae") && text.contains("unit, bitcoind, backup, pages, node, wizard, build, image"),
+            text.contains("imgae")
+                && text
+                    .contains("unit, bitcoind, backup, pages, node, wizard, api, fence, fuzz, build, image, power-cut"),
             "{text}"
         );
     }

@@ -26,6 +26,8 @@ pub(crate) struct Manager {
     https: u16,
     /// Where LND is expected.
     lnd: u16,
+    /// And its REST.
+    rest: u16,
 }
 
 /// What the initrd reports of a sound box.
@@ -48,6 +50,16 @@ pub(crate) fn slots(problem: Option<&str>) -> Value {
 impl Manager {
     /// Starts one in new folders. `log` gets its own words.
     pub(crate) fn start(program: &Path, log: &Path, boot: &Value) -> Outcome<Self> {
+        Self::start_on(program, log, boot, |_| Ok(()))
+    }
+
+    /// The same; `prepare` is given the folders before the program starts.
+    pub(crate) fn start_on(
+        program: &Path,
+        log: &Path,
+        boot: &Value,
+        prepare: impl FnOnce(&Path) -> Outcome,
+    ) -> Outcome<Self> {
         let folder = tempfile::Builder::new().prefix("homebolt-manager-").tempdir()?;
         let path = folder.path();
         for name in ["data", "run/manager/request", "lnd", "config"] {
@@ -59,15 +71,17 @@ impl Manager {
             base: "debian".into(),
             built: 1_700_000_000,
             lnd_version: "v0.21.2-beta".into(),
+            development_keys: false,
         };
         fs::write(path.join("release.json"), serde_json::to_vec(&release)?)?;
         fs::write(path.join("run/boot.json"), boot.to_string())?;
         fs::write(path.join("run/slots.json"), slots(None).to_string())?;
+        prepare(path)?;
         let (http, https) = (homebolt::qemu::free_port()?, homebolt::qemu::free_port()?);
         // Nobody listens there unless a test sees to it.
-        let lnd = homebolt::qemu::free_port()?;
+        let (lnd, rest) = (homebolt::qemu::free_port()?, homebolt::qemu::free_port()?);
         let (program, log) = (program.to_owned(), log.to_owned());
-        let mut manager = Self { child: None, program, folder, log, http, https, lnd };
+        let mut manager = Self { child: None, program, folder, log, http, https, lnd, rest };
         manager.run()?;
         Ok(manager)
     }
@@ -81,7 +95,11 @@ impl Manager {
         command.arg("--http").arg(format!("127.0.0.1:{}", self.http));
         command.arg("--https").arg(format!("127.0.0.1:{}", self.https));
         command.arg("--lnd-rpc").arg(format!("127.0.0.1:{}", self.lnd));
+        command.arg("--lnd-rest").arg(format!("127.0.0.1:{}", self.rest));
         command.arg("--lnd-dir").arg(path.join("lnd")).arg("--config-dir").arg(path.join("config"));
+        // None, unless a test puts some there.
+        command.arg("--headers-dir").arg(path.join("headers"));
+        command.arg("--keyring").arg(path.join("keyring.pem")).arg("--channel").arg(path.join("channel.json"));
         self.child = Some(command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).spawn()?);
         until(Duration::from_secs(20), || {
             if let Some(status) = self.child.as_mut().map(Child::try_wait).transpose()?.flatten() {
@@ -121,6 +139,16 @@ impl Manager {
 
     pub(crate) fn https(&self) -> u16 {
         self.https
+    }
+
+    /// Where LND is expected.
+    pub(crate) fn lnd(&self) -> std::net::SocketAddr {
+        ([127, 0, 0, 1], self.lnd).into()
+    }
+
+    /// Where LND's REST is expected.
+    pub(crate) fn rest(&self) -> std::net::SocketAddr {
+        ([127, 0, 0, 1], self.rest).into()
     }
 
     /// Process id.

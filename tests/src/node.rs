@@ -8,7 +8,6 @@
 //!       Client, watchers ─► twin        the twin is looked at after each step
 //! ```
 
-mod btcd;
 mod chain;
 mod faults;
 pub(crate) mod lab;
@@ -19,6 +18,7 @@ mod wallet;
 
 use crate::{
     Context,
+    go::BTCD,
     report::{Outcome, Report},
 };
 use lab::Lab;
@@ -26,7 +26,7 @@ use lab::Lab;
 /// Runs the group.
 pub(crate) fn run(report: &mut Report, context: &Context) -> Outcome {
     report.begin("node")?;
-    let Some(btcd) = report.need("btcd is built", || btcd::program(&context.root)) else { return Ok(()) };
+    let Some(btcd) = report.need("btcd is built", || BTCD.get(&context.root)) else { return Ok(()) };
     let log = report.log("build.log");
     let Some(lnd) = report.need("LND is built", || lab::lnd(context, &log)) else { return Ok(()) };
     let logs = report.logs();

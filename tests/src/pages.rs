@@ -1,7 +1,11 @@
 //! Group `pages`: the manager on this computer, met by HTTP and by a real browser.
 
+mod access;
 mod browsing;
+mod disks;
+mod network;
 mod requests;
+mod updates;
 
 use std::{path::PathBuf, process::Command, time::Duration};
 
@@ -35,10 +39,12 @@ pub(crate) fn run(report: &mut Report, context: &Context) -> Outcome {
     });
     requests::run(report, &start);
     requests::power_cuts(report, &start);
+    access::run(report, &start);
     let log = report.log("chromedriver.log");
     let driver = report.need("the browser starts", || Driver::start(&log));
     if let Some(driver) = driver {
         browsing::run(report, &driver, &start);
+        access::tour(report, &driver, &start);
     }
     if let Some(mut manager) = paused {
         report.test("after the pause the right code is taken, and a restart is no way around the pause", || {
@@ -63,6 +69,5 @@ pub(crate) fn build(context: &Context) -> Outcome<PathBuf> {
     cargo.args(["build", "--quiet", "--package", "homebolt-manager"]).current_dir(&context.root);
     let output = cargo.output()?;
     ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| context.root.join("target"), PathBuf::from);
-    Ok(target.join("debug/homebolt-manager"))
+    Ok(context.target().join("debug/homebolt-manager"))
 }

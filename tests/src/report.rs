@@ -115,16 +115,12 @@ impl Report {
             }
             Err(Fault::Fails(sentence)) => {
                 self.failed += 1;
-                say(&format!("FAIL {seconds}"));
-                for line in sentence.lines() {
-                    say(&format!("        {line}"));
-                }
+                say(&format!("FAIL {seconds}\n{}", indented(&sentence)));
                 None
             }
             Err(Fault::Skip(reason)) => {
                 self.skipped += 1;
-                say(&format!("skip {seconds}"));
-                say(&format!("        reason: {reason}"));
+                say(&format!("skip {seconds}\n{}", indented(&format!("reason: {reason}"))));
                 None
             }
         }
@@ -139,9 +135,12 @@ impl Report {
 
     /// Something measured, worth reading.
     pub(crate) fn note(&self, text: &str) {
-        for line in text.lines() {
-            say(&format!("        {line}"));
-        }
+        say(&indented(text));
+    }
+
+    /// Adds the counts of one that was kept beside this.
+    pub(crate) fn add(&mut self, other: Self) {
+        self.count(other.passed, other.failed, other.skipped);
     }
 
     /// Prints the last line; whether all is well.
@@ -154,10 +153,15 @@ impl Report {
     }
 }
 
-/// One line at once on standard output. A reader that went away is no reason to stop.
-fn say(line: &str) {
+fn indented(text: &str) -> String {
+    text.lines().map(|line| format!("        {line}")).collect::<Vec<_>>().join("\n")
+}
+
+/// What belongs together at once on standard output: groups may run beside each other. A reader that went away is no
+/// reason to stop.
+fn say(text: &str) {
     let mut output = std::io::stdout().lock();
-    let _ = writeln!(output, "{line}");
+    let _ = writeln!(output, "{text}");
     let _ = output.flush();
 }
 

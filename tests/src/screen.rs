@@ -34,6 +34,12 @@ impl Screen {
         rest.split_whitespace().next()
     }
 
+    /// The code for a new password, if one was asked for.
+    pub(crate) fn reset_code(&self) -> Option<&str> {
+        let (_, rest) = self.0.split_once("New password:")?;
+        rest.split_whitespace().next()
+    }
+
     /// The six words of the certificate's fingerprint.
     pub(crate) fn words(&self) -> Vec<String> {
         words_in(&self.0)

@@ -34,7 +34,7 @@ pub(crate) fn run(report: &mut Report, context: &Context) -> Outcome {
     if OpenOptions::new().write(true).open("/dev/loop-control").is_ok() {
         tests.arg("--include-ignored");
     }
-    if let Some(lnd) = &context.lnd {
+    if let Some(lnd) = context.lnd() {
         tests.env("LND_BINARY", lnd);
     }
     let output = tests.output()?;

@@ -10,6 +10,9 @@ use crate::{
 /// The password that tests choose.
 pub(crate) const PASSWORD: &str = "seven quiet otters knit";
 
+/// The wizard's first step behind the password.
+pub(crate) const FIRST_STEP: &str = "/setup/place";
+
 /// A token of the right form that no box ever gave out.
 const FORGED: &str = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
 
@@ -102,7 +105,7 @@ pub(crate) fn walk(client: &Client, routes: &str, claim_session: Option<&str>) -
         let path = fill(&route.path);
         let mut visitors = vec![("no session", client.clone()), ("a forged session", client.with_session(FORGED))];
         // The claim's session is good for the password page only.
-        if let Some(token) = claim_session.filter(|_| route.access == "owner") {
+        if let Some(token) = claim_session.filter(|_| matches!(route.access.as_str(), "owner" | "key")) {
             visitors.push(("the claim's session", client.with_session(token)));
         }
         let mut methods = vec![route.method.as_str()];
@@ -133,7 +136,7 @@ pub(crate) fn walk(client: &Client, routes: &str, claim_session: Option<&str>) -
 }
 
 /// A path of a route with its gaps filled.
-fn fill(path: &str) -> String {
+pub(crate) fn fill(path: &str) -> String {
     path.split('/').map(|part| if part.starts_with('{') { "1" } else { part }).collect::<Vec<_>>().join("/")
 }
 

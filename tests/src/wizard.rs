@@ -5,24 +5,25 @@
 //!                └───────── gRPC ───────┘    └─► bitcoind ◄─────┘
 //! ```
 
+mod backup;
+mod chain;
+mod cuts;
+mod headers;
+pub(crate) mod lnurl;
+mod phones;
+mod postgres;
 mod root;
+mod second;
+mod secrets;
+mod unlock;
 
-use std::{
-    fs::{self, File},
-    path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
-    time::Duration,
-};
+use std::{fs, path::Path, time::Duration};
 
 use bitcoind::Network;
-use homebolt::qemu::free_port;
-use lnd::{
-    Client, Config, Secret,
-    client::{NewInvoice, NewWallet, Pay, PayTo},
-};
-use serde_json::{Value, json};
+use lnd::client::{NewInvoice, Pay, PayTo};
+use serde_json::json;
 use tokio::runtime::Runtime;
-use twin::{LndState, MilliSat};
+use twin::MilliSat;
 
 use crate::{
     Context,
@@ -32,24 +33,29 @@ use crate::{
     manager::{Manager, sound},
     node::lab,
     pages,
+    peer::Peer,
     report::{Fault, Outcome, Report, ensure, fails, until},
-    visitor::PASSWORD,
+    road,
+    visitor::{FIRST_STEP, PASSWORD},
 };
 
 use root::FakeRoot;
+use secrets::Secrets;
 
 /// For what a node does by itself on a slow computer.
 const SOON: Duration = Duration::from_secs(90);
 /// Name and password at bitcoind's door.
 const USER: &str = "homebolt";
+const DOOR: &str = road::DOOR;
 
 /// Everything the tests stand on.
 struct Stage {
     manager: Manager,
     root: FakeRoot,
     chain: Bitcoind,
-    bob: Bob,
+    bob: Peer,
     runtime: Runtime,
+    secrets: Secrets,
 }
 
 /// Runs the group.
@@ -63,7 +69,7 @@ pub(crate) fn run(report: &mut Report, context: &Context) -> Outcome {
     let logs = report.logs();
     let stage =
         report.need("a chain, a manager and a second node start", || Stage::start(&program, &lnd, &bitcoind, &logs));
-    let Some(stage) = stage else { return Ok(()) };
+    let Some(mut stage) = stage else { return Ok(()) };
     let driver_log = report.log("chromedriver.log");
     let Some(driver) = report.need("the browser starts", || Driver::start(&driver_log)) else { return Ok(()) };
     let Some(browser) = report.need("a browser opens", || driver.open(true)) else { return Ok(()) };
@@ -79,7 +85,10 @@ pub(crate) fn run(report: &mut Report, context: &Context) -> Outcome {
     if stands.is_none() {
         return Ok(());
     }
-    report.test("the seed and the wallet's password are in no file and no log", || secrets(&stage, &words, &logs));
+    let noted = report.need("what is secret is noted", || stage.secrets.seed("the seed", &words));
+    if noted.is_none() {
+        return Ok(());
+    }
     report.test("after a restart LND is unlocked by itself", || {
         stage.root.restart_lnd()?;
         stage.until_text(&browser, "/home", "#lnd", "Running")
@@ -90,10 +99,28 @@ pub(crate) fn run(report: &mut Report, context: &Context) -> Outcome {
     if funded.is_none() {
         return Ok(());
     }
+    report.test("without a place for its backup no channel is opened, and the page leads to one", || {
+        backup::no_channel(&stage, &browser, "There is no place for the channel backup yet")
+    });
+    let Some(mut server) = report.need("an SFTP server starts", || backup::server(&logs)) else { return Ok(()) };
+    let place = report.test("an SFTP server is tested, its key pinned, each fault told, and taken", || {
+        backup::choose_sftp(&stage, &browser, &server, &mut gallery)
+    });
+    if place.is_none() {
+        return Ok(());
+    }
+    let before = std::time::SystemTime::now();
     let open = report.test("a channel opens through the page: blocks left, then active", || {
         open_channel(&stage, &browser, &mut gallery)
     });
     if open.is_some() {
+        let took = report.test("a copy of its backup is at the place within 10 s", || backup::pushed(&server, before));
+        if let Some(took) = took {
+            report.note(&format!("{:.1} s after the click", took.as_secs_f64()));
+        }
+        report.test("the copy is read back and shown to LND on demand, and a rotten one is told", || {
+            backup::verified(&stage, &browser, &server, &mut gallery)
+        });
         report.test("an invoice is paid through the page once, to the millisatoshi", || {
             pay(&stage, &browser, &mut gallery)
         });
@@ -109,41 +136,78 @@ pub(crate) fn run(report: &mut Report, context: &Context) -> Outcome {
         report.test("an invoice of the page is paid by the other node, and the page says so", || {
             receive(&stage, &browser, &mut gallery)
         });
+        report
+            .test("a paired phone reaches LND by what its code says, may do what was chosen, and can be ended", || {
+                phones::run(&stage, &browser, &mut gallery, &lnd)
+            });
+        report.test("the support bundle tells what helps", || phones::support(&stage, &browser, &mut gallery));
+        report.test("a Lightning address and an LNURL are paid once what they say fits, and lies are not paid", || {
+            lnurl::run(&stage, &browser, &mut gallery)
+        });
+        report.test("with bitcoind away the home page says since when and what to do, until it is back", || {
+            chain::away(&mut stage, &browser, &mut gallery)
+        });
+        report.test("a bitcoind with another password, and one of another chain, are told as what they are", || {
+            chain::another(&mut stage, &browser, bitcoind.as_path(), &logs)
+        });
         report.test("with LND away the home page shows everything and says since when", || away(&stage, &browser));
-        report.test("the channel closes through the page", || close(&stage, &browser));
+        report.test(
+            "the channel closes through the page, and a backup that is not saved is told and made good",
+            || {
+                let closing = || close(&stage, &browser);
+                backup::late(&stage, &browser, &mut server, closing, &mut gallery)
+            },
+        );
+        report.test("without its sealed password the wallet is opened by the typed one, which is sealed again", || {
+            unlock::sealed_password_lost(&stage, &browser, &mut gallery)
+        });
+        report.test("copies go to a USB stick, which is mounted again when it was pulled", || {
+            backup::stick(&stage, &browser, &mut gallery)
+        });
+    }
+    if open.is_some() {
+        report.test(
+            "a second box gets its funds back from seed and copy, over a power cut right after InitWallet",
+            || {
+                backup::choose_again(&stage, &browser, &server)?;
+                open_channel(&stage, &browser, &mut gallery)?;
+                let copy = until(SOON, || backup::with_channel(&server))?;
+                second::restored(&stage, (&program, &lnd), &driver, &words, &copy, &mut gallery)
+            },
+        );
     }
     report.test("no page complained, and none must be moved sideways", || {
         gallery.nothing_sideways()?;
         gallery.no_complaints().map(|_| ())
     });
+    cuts::run(report, &stage, &program, &lnd);
+    postgres::run(report, &stage.chain, &program, &lnd);
+    headers::run(report, (&program, &lnd, &bitcoind));
+    report.test(
+        "after the whole run seed, passwords, macaroons and claim code are in no log, file, core, address, page or bundle",
+        || secrets::nowhere(&stage, &browser, &logs),
+    );
     stage.end()
 }
 
 impl Stage {
     fn start(program: &Path, lnd: &Path, bitcoind: &Path, logs: &Path) -> Outcome<Self> {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-        let arguments = ["-rpcuser=homebolt", "-rpcpassword=homebolt", "-txindex=1"];
+        let password = format!("-rpcpassword={DOOR}");
+        let arguments = ["-rpcuser=homebolt", &password, "-txindex=1"];
         let mut chain = Bitcoind::new(bitcoind, logs, "chain", Network::Regtest, &arguments)?;
         let manager = Manager::start(program, &logs.join("manager.log"), &sound())?;
         let root = FakeRoot::start(manager.folder(), lnd, &logs.join("alice.log"));
         runtime.block_on(async {
-            chain.spawn()?;
-            let end = tokio::time::Instant::now() + SOON;
-            while let Err(fault) = call(&chain, "getblockcount", json!([])).await {
-                if tokio::time::Instant::now() > end {
-                    return Err(fault);
-                }
-                tokio::time::sleep(Duration::from_millis(200)).await;
-            }
-            call(&chain, "createwallet", json!(["miner"])).await?;
-            mine(&chain, 110).await
+            chain.start().await?;
+            chain.fund().await
         })?;
-        let bob = Bob::start(lnd, &chain, logs, &runtime)?;
-        Ok(Self { manager, root, chain, bob, runtime })
+        let bob = Peer::new(lnd, &chain, logs, "bob", &runtime)?;
+        Ok(Self { manager, root, chain, bob, runtime, secrets: Secrets::default() })
     }
 
     fn mine(&self, blocks: u32) -> Outcome {
-        self.runtime.block_on(mine(&self.chain, blocks))
+        self.runtime.block_on(self.chain.mine_own(blocks))
     }
 
     fn url(&self, path: &str) -> String {
@@ -160,95 +224,38 @@ impl Stage {
         })
     }
 
-    fn end(&self) -> Outcome {
-        self.runtime.block_on(call(&self.chain, "stop", json!([]))).map(drop)
-    }
-}
-
-/// A call with the password of the configuration file: the cookie is not there then.
-async fn call(chain: &Bitcoind, method: &'static str, parameters: Value) -> Outcome<Value> {
-    use bitcoind::rpc::{Client, Limits};
-    let auth = bitcoind::Auth::Password { user: USER.into(), password: USER.into() };
-    let config = bitcoind::Config { auth, ..chain.config()? };
-    let limits = Limits { call: Duration::from_secs(60), ..Limits::default() };
-    let mut session = Client::new(&config, limits).session().await?;
-    Ok(session.call(method, parameters).await?)
-}
-
-async fn mine(chain: &Bitcoind, blocks: u32) -> Outcome {
-    let address = call(chain, "getnewaddress", json!([])).await?;
-    call(chain, "generatetoaddress", json!([blocks, address])).await.map(drop)
-}
-
-/// The other node, driven by the lnd crate.
-struct Bob {
-    child: Child,
-    client: Client,
-    address: String,
-    _folder: tempfile::TempDir,
-}
-
-impl Bob {
-    fn start(lnd: &Path, chain: &Bitcoind, logs: &Path, runtime: &Runtime) -> Outcome<Self> {
-        let folder = tempfile::Builder::new().prefix("homebolt-bob-").tempdir()?;
-        let path = folder.path().to_owned();
-        let (rpc, p2p) = (free_port()?, free_port()?);
-        let log = File::create(logs.join("bob.log"))?;
-        let mut command = Command::new(lnd);
-        command.arg(format!("--lnddir={}", path.display())).args(["--bitcoin.regtest", "--bitcoin.node=bitcoind"]);
-        command.arg(format!("--bitcoind.rpchost=127.0.0.1:{}", chain.rpc));
-        command.args(["--bitcoind.rpcuser=homebolt", "--bitcoind.rpcpass=homebolt"]);
-        command.arg(format!("--bitcoind.zmqpubrawblock=tcp://127.0.0.1:{}", chain.blocks));
-        command.arg(format!("--bitcoind.zmqpubrawtx=tcp://127.0.0.1:{}", chain.transactions));
-        command.arg(format!("--rpclisten=127.0.0.1:{rpc}")).arg(format!("--listen=127.0.0.1:{p2p}"));
-        command.args(["--db.backend=sqlite", "--norest", "--alias=bob", "--accept-keysend"]);
-        command.arg(format!("--adminmacaroonpath={}", path.join("admin.macaroon").display()));
-        let child = command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).spawn()?;
-        let config = Config { address: ([127, 0, 0, 1], rpc).into(), certificate: path.join("tls.cert") };
-        let client = Client::new(config, Some(path.join("admin.macaroon")));
-        let mut bob = Self { child, client, address: String::new(), _folder: folder };
-        let maker = Client::new(bob.client.config().clone(), None);
-        let key = runtime.block_on(async {
-            wait_for(&maker, LndState::NonExisting).await?;
-            let seed = maker.new_seed(None).await?;
-            let wallet = NewWallet { password: Secret::new(PASSWORD), seed, passphrase: None, recovery: None };
-            maker.init_wallet(wallet).await?;
-            wait_for(&maker, LndState::ServerActive).await?;
-            Ok::<_, Fault>(bob.client.info().await?.pubkey)
-        })?;
-        bob.address = format!("{key}@127.0.0.1:{p2p}");
-        Ok(bob)
-    }
-}
-
-impl Drop for Bob {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-async fn wait_for(client: &Client, wanted: LndState) -> Outcome {
-    let end = tokio::time::Instant::now() + SOON;
-    loop {
-        let seen = client.state().await;
-        if seen.as_ref().is_ok_and(|seen| *seen == wanted) {
-            return Ok(());
-        }
-        ensure!(tokio::time::Instant::now() < end, "bob is {seen:?}, not {wanted:?}");
-        tokio::time::sleep(Duration::from_millis(300)).await;
+    fn end(mut self) -> Outcome {
+        self.runtime.block_on(self.chain.stop())
     }
 }
 
 fn claim(stage: &Stage, browser: &Browser) -> Outcome {
     browser.open(&stage.url("/"))?;
     browser.wait_for("/claim")?;
-    browser.fill("#code", &stage.manager.code()?)?;
+    let code = stage.manager.code()?;
+    // As it is shown, and as it is kept.
+    for code in [code.clone(), code.replace('-', "")] {
+        stage.secrets.note("the claim code", &code, &["run/manager/claim.json"])?;
+    }
+    browser.fill("#code", &code)?;
     browser.click("main button")?;
     browser.wait_for("/password")?;
     browser.fill("#password", PASSWORD)?;
     browser.fill("#again", PASSWORD)?;
     browser.click("main button")?;
+    browser.wait_for(FIRST_STEP)?;
+    browser.run("document.querySelector('#zone').value = 'Europe/Berlin'")?;
+    browser.click("main form button")?;
+    until(SOON, || {
+        let path = browser.path()?;
+        ensure!(path != "/setup/place", "the wizard does not go on: {}", browser.text("main")?);
+        Ok(())
+    })?;
+    browser.wait_for("/setup/network")?;
+    browser.click("form[action='/setup/network'] button")?;
+    browser.wait_for("/setup/disk")?;
+    // The fake root program has looked at no disks: the data stays where it is.
+    browser.click("form[action='/setup/disk/stay'] button")?;
     browser.wait_for("/setup/bitcoin")
 }
 
@@ -272,7 +279,7 @@ fn choose_bitcoind(stage: &Stage, browser: &Browser, gallery: &mut Gallery) -> O
     let seen = browser.text("main")?;
     ensure!(seen.contains("password"), "a wrong password is told as {seen:?}");
     gallery.look(browser, "bitcoind-wrong-password")?;
-    fill(USER)?;
+    fill(DOOR)?;
     browser.wait_for_text("main", "Everything that is needed works")?;
     gallery.look(browser, "bitcoind-good")?;
     browser.click("main form button")?;
@@ -313,7 +320,7 @@ fn make_wallet(browser: &Browser, gallery: &mut Gallery) -> Outcome<Vec<String>>
         browser.fill(&format!("#word{index}"), &words[number - 1])?;
     }
     browser.click("form[action='/setup/wallet/check'] button")?;
-    browser.wait_for("/setup/summary")?;
+    backup::put_off(browser, gallery)?;
     Ok(words)
 }
 
@@ -331,47 +338,25 @@ fn apply(stage: &Stage, browser: &Browser, gallery: &mut Gallery) -> Outcome {
     stage.until_text(browser, "/home", "#lnd", "Running")
 }
 
-/// Nothing that was secret may be found in the manager's folders or in any log.
-fn secrets(stage: &Stage, words: &[String], logs: &Path) -> Outcome {
-    let password = fs::read_to_string(stage.root.sealed())?;
-    // A word alone is in many texts, three in a row are not.
-    let rows: Vec<String> =
-        words.windows(3).flat_map(|row| [row.join(" "), row.join("\n"), row.join("\",\"")]).collect();
-    let mut open: Vec<PathBuf> = vec![stage.manager.folder().to_owned(), logs.to_owned()];
-    let mut seen = 0;
-    while let Some(path) = open.pop() {
-        for entry in fs::read_dir(&path)?.flatten() {
-            let path = entry.path();
-            if path.is_dir() {
-                open.push(path);
-            } else if path != stage.root.sealed() {
-                // LND's own databases hold the wallet, encrypted.
-                seen += 1;
-                let text = String::from_utf8_lossy(&fs::read(&path)?).into_owned();
-                ensure!(!text.contains(&password), "the wallet's password is in {}", path.display());
-                ensure!(!rows.iter().any(|row| text.contains(row)), "words of the seed are in {}", path.display());
-                ensure!(!text.contains(PASSWORD), "the owner's password is in {}", path.display());
-            }
-        }
-    }
-    ensure!(seen > 10, "only {seen} files were looked at");
-    Ok(())
-}
-
 fn fund(stage: &Stage, browser: &Browser, gallery: &mut Gallery) -> Outcome {
     browser.open(&stage.url("/receive"))?;
     browser.click("form[action='/receive/address'] button")?;
     browser.wait_for_text(".copy", "bcrt1")?;
     gallery.look(browser, "address")?;
     let address = browser.text(".copy")?;
-    stage.runtime.block_on(call(&stage.chain, "sendtoaddress", json!([address.trim(), 0.05])))?;
+    stage.runtime.block_on(stage.chain.call("sendtoaddress", json!([address.trim(), 0.05])))?;
     stage.mine(3)?;
     stage.until_text(browser, "/home", "#balances", "5,000,000 sat")?;
     gallery.look(browser, "home-funded")
 }
 
 fn open_channel(stage: &Stage, browser: &Browser, gallery: &mut Gallery) -> Outcome {
-    browser.open(&stage.url("/channels"))?;
+    // The first copy is at a new place, but the page may not have heard of it.
+    until(SOON, || {
+        browser.open(&stage.url("/channels"))?;
+        ensure!(!browser.has("form[action='/channels/open'] button[disabled]"), "{}", browser.text("#door")?);
+        Ok(())
+    })?;
     browser.fill("#peer", &stage.bob.address)?;
     browser.fill("#amount", "1,000,000")?;
     browser.click("form[action='/channels/open'] button")?;
@@ -517,6 +502,7 @@ fn receive(stage: &Stage, browser: &Browser, gallery: &mut Gallery) -> Outcome {
     stage.until_text(browser, "/home", "#activity", "eggs & milk")
 }
 
+/// What the home page tells of an own bitcoind that goes and comes back.
 fn away(stage: &Stage, browser: &Browser) -> Outcome {
     stage.root.kill_lnd()?;
     stage.until_text(browser, "/home", "#problems", "Lightning is not running")?;

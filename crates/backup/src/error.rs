@@ -6,31 +6,9 @@ use crate::{HostKey, scb::Name};
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    #[error("no computer named {host} is found: check the spelling and the network's DNS")]
-    NameNotFound { host: String },
-    #[error("{host} refuses connections on port {port}: is the service running there, and is the port right?")]
-    Refused { host: String, port: u16 },
-    #[error("{host} cannot be reached on port {port}: {what}")]
-    Unreachable { host: String, port: u16, what: String },
-    #[error("{host} did not {action} within {seconds} seconds")]
-    Timeout { host: String, action: &'static str, seconds: u64 },
-    #[error(
-        "the certificate of {host} is not trusted: it was issued by {issuer}, which this box does not know. If it is \
-         your own server, give its CA certificate (PEM)"
-    )]
-    Untrusted { host: String, issuer: String },
-    #[error("the certificate of {host} is made for other names: {names}")]
-    WrongName { host: String, names: String },
-    #[error("the certificate of {host} ended on {until}")]
-    Expired { host: String, until: String },
-    #[error("the certificate of {host} begins on {from} only: is this box's clock right?")]
-    NotYetValid { host: String, from: String },
-    #[error("no TLS connection to {host}: {what}")]
-    Tls { host: String, what: String },
-    #[error("this box has no list of certificate authorities ({path}) and no own CA certificate was given")]
-    NoAuthorities { path: PathBuf },
-    #[error("the CA certificate given is no PEM certificate: {what}")]
-    BadCa { what: String },
+    /// The way to the server, TLS included.
+    #[error(transparent)]
+    Server(#[from] fetch::Error),
     #[error("the host key of {host} is not confirmed yet: it is {}", key.fingerprint())]
     HostKeyUnconfirmed { host: String, key: HostKey },
     #[error(
@@ -75,8 +53,6 @@ pub enum Error {
     Nothing { place: String },
     #[error("LND does not accept the copy {name}: {why}")]
     Refuted { name: Name, why: String },
-    #[error("this program was built without {what}")]
-    NotBuilt { what: &'static str },
     #[error("no random bytes from the kernel")]
     Random,
 }

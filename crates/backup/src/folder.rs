@@ -78,7 +78,7 @@ impl FolderStore {
     }
 
     fn write(&self, name: &str, bytes: &[u8]) -> Result<(), Error> {
-        let (temporary, path) = (self.folder.join(part(name)), self.folder.join(name));
+        let (temporary, path) = (self.folder.join(part(name)?), self.folder.join(name));
         let fill = || {
             let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
             file.write_all(bytes)?;

@@ -1,5 +1,9 @@
 //! HTTP/1.1 over one connection that is made when needed.
 
+use fetch::{
+    net::{self, ANSWER_LIMIT, CONNECT_LIMIT, within},
+    tls::Trust,
+};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::{
     HeaderMap, Request, StatusCode,
@@ -9,11 +13,7 @@ use hyper::{
 use hyper_util::rt::TokioIo;
 use url::Url;
 
-use crate::{
-    Error,
-    net::{self, ANSWER_LIMIT, CONNECT_LIMIT, within},
-    tls::Trust,
-};
+use crate::Error;
 
 /// A whole answer.
 #[derive(Debug)]

@@ -9,27 +9,17 @@
 pub mod config;
 mod error;
 mod folder;
-#[cfg(feature = "http")]
 mod http;
-#[cfg(feature = "mail")]
 mod mail;
-#[cfg(any(feature = "tls", feature = "sftp"))]
-mod net;
 pub mod pusher;
-#[cfg(feature = "s3")]
 mod s3;
 mod scb;
 mod secret;
-#[cfg(feature = "sftp")]
 pub mod sftp;
 mod spool;
 mod store;
 mod target;
-#[cfg(feature = "tls")]
-mod tls;
-#[cfg(feature = "webdav")]
 mod webdav;
-#[cfg(feature = "http")]
 mod xml;
 
 pub use config::{HostKey, Target};

@@ -7,6 +7,10 @@ use std::{
     task::{Context, Poll},
 };
 
+use fetch::{
+    net::{self, ANSWER_LIMIT, CONNECT_LIMIT, within},
+    tls::Trust,
+};
 use lettre::{
     Address, Message,
     message::{Attachment, MultiPart, SinglePart, header::ContentType},
@@ -25,9 +29,7 @@ use tokio_rustls::client::TlsStream;
 use crate::{
     Error, Name, Probe, Saved, Scb,
     config::{Mail, MailTls},
-    net::{self, ANSWER_LIMIT, CONNECT_LIMIT, within},
     store::random,
-    tls::Trust,
 };
 
 /// Limit for a line of a server.
@@ -119,7 +121,7 @@ async fn connect(config: &Mail) -> Result<AsyncSmtpConnection, Error> {
         let begin = start_tls(&mut tcp);
         // A server that wants TLS from the first byte says nothing at all.
         let start = within(CONNECT_LIMIT, &config.host, "begin SMTP (is it the right port?)", begin).await?;
-        start.map_err(|what| Error::Tls { host: config.host.clone(), what })?;
+        start.map_err(|what| fetch::Error::Tls { host: config.host.clone(), what })?;
         // The library waits for a greeting, which the server gave before TLS began.
         greeting = b"220 ready\r\n";
     }

@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use fetch::net::{self, ANSWER_LIMIT, CONNECT_LIMIT, within};
 use russh::{
     client::{self, AuthResult, Handle, KeyboardInteractiveAuthResponse},
     keys::{
@@ -18,7 +19,6 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use crate::{
     Error, HostKey, Secret,
     config::{Sftp, SftpLogin},
-    net::{self, ANSWER_LIMIT, CONNECT_LIMIT, within},
     scb::MAX_BYTES,
     store::{Answer, Store, TestFile, part},
 };
@@ -190,7 +190,7 @@ impl SftpStore {
     fn fault(&self, action: &'static str, error: &SftpError) -> Error {
         let host = self.config.host.clone();
         match error {
-            SftpError::Timeout => Error::Timeout { host, action, seconds: 10 },
+            SftpError::Timeout => fetch::Error::Timeout { host, action, seconds: 10 }.into(),
             SftpError::Status(status) => match status.status_code {
                 StatusCode::NoSuchFile => Error::NoPlace { host, place: format!("folder {}", self.folder) },
                 StatusCode::PermissionDenied => Error::Denied { action, place: self.place() },
@@ -243,7 +243,7 @@ impl SftpStore {
     }
 
     async fn put(&mut self, name: &str, bytes: &[u8]) -> Result<(), Error> {
-        let (temporary, path) = (self.path(&part(name)), self.path(name));
+        let (temporary, path) = (self.path(&part(name)?), self.path(name));
         if let Err(error) = self.write(&temporary, bytes).await {
             let fault = self.write_fault("write", error).await;
             // Our own part of a file, of use to nobody; the first error is the one to tell.
@@ -251,7 +251,8 @@ impl SftpStore {
             return Err(fault);
         }
         // SFTP's rename does not replace.
-        let Err(error) = self.sftp.rename(temporary, path.clone()).await else { return Ok(()) };
+        let Err(error) = self.sftp.rename(temporary.clone(), path.clone()).await else { return Ok(()) };
+        let _ = self.sftp.remove_file(temporary).await;
         if self.sftp.try_exists(path).await.is_ok_and(|exists| exists) {
             return Err(Error::Exists { name: name.to_owned(), place: self.place() });
         }

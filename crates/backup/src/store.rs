@@ -47,7 +47,21 @@ pub(crate) fn random<const N: usize>() -> Result<[u8; N], Error> {
     Ok(bytes)
 }
 
-/// Under which name a file is written before it gets its own: hidden, and the same for a second try.
-pub(crate) fn part(name: &str) -> String {
-    format!(".{name}.new")
+/// Under which name a file is written before it gets its own: hidden, and of one writer alone. A second one, as after a
+/// restart in the middle of a push, would empty it under the first one's hands.
+pub(crate) fn part(name: &str) -> Result<String, Error> {
+    Ok(format!(".{name}.{}.new", hex::encode(random::<4>()?)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_writers_of_one_copy_have_each_a_hidden_part_that_nobody_takes_for_a_copy() {
+        let (one, two) = (part("scb-20261121T141740.123Z-12-ba7816bf.bin").unwrap(), part("x").unwrap());
+        let again = part("scb-20261121T141740.123Z-12-ba7816bf.bin").unwrap();
+        assert!(one != again && one.starts_with('.') && two.starts_with(".x."), "{one} {again} {two}");
+        assert!(one.parse::<crate::Name>().is_err());
+    }
 }

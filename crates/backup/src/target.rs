@@ -51,11 +51,9 @@ impl Target {
     /// The live test: connects, writes a file of random bytes, reads it back, compares and removes it.
     pub async fn probe(&self) -> Result<Probe, Error> {
         self.in_time("finish the test", async {
-            #[cfg(feature = "mail")]
             if let Self::Mail(mail) = self {
                 return crate::mail::probe(mail).await;
             }
-            #[cfg(feature = "sftp")]
             if let Self::Sftp(sftp) = self
                 && sftp.host_key.is_none()
             {
@@ -80,7 +78,6 @@ impl Target {
     /// Saves a copy, reads it back and compares. The same content as in the newest copy is not written again.
     pub async fn push(&self, scb: &Scb) -> Result<Saved, Error> {
         self.in_time("take the copy", async {
-            #[cfg(feature = "mail")]
             if let Self::Mail(mail) = self {
                 return crate::mail::push(mail, scb).await;
             }
@@ -151,15 +148,10 @@ impl Target {
     async fn open(&self) -> Result<Box<dyn Store>, Error> {
         Ok(match self {
             Self::Folder(folder) => Box::new(FolderStore::open(folder)?),
-            #[cfg(feature = "sftp")]
             Self::Sftp(sftp) => Box::new(crate::sftp::SftpStore::open(sftp).await?),
-            #[cfg(feature = "s3")]
             Self::S3(s3) => Box::new(crate::s3::S3Store::open(s3)?),
-            #[cfg(feature = "webdav")]
             Self::Webdav(webdav) => Box::new(crate::webdav::WebdavStore::open(webdav)?),
             Self::Mail(_) => return Err(Error::NotReadable),
-            #[allow(unreachable_patterns, reason = "with all features")]
-            _ => return Err(Error::NotBuilt { what: "this kind of target" }),
         })
     }
 
@@ -168,7 +160,7 @@ impl Target {
         action: &'static str,
         operation: impl Future<Output = Result<T, Error>>,
     ) -> Result<T, Error> {
-        let late = |_| Error::Timeout { host: self.describe(), action, seconds: DEADLINE.as_secs() };
+        let late = |_| fetch::Error::Timeout { host: self.describe(), action, seconds: DEADLINE.as_secs() };
         timeout(DEADLINE, operation).await.map_err(late)?
     }
 }

@@ -125,7 +125,7 @@ impl WebdavStore {
     }
 
     async fn put(&mut self, name: &str, bytes: &[u8]) -> Result<(), Error> {
-        let (temporary, path) = (format!("{}{}", self.base, part(name)), format!("{}{name}", self.base));
+        let (temporary, path) = (format!("{}{}", self.base, part(name)?), format!("{}{name}", self.base));
         let kind = ("content-type", "application/octet-stream");
         let reply = self.send("PUT", &temporary, &[kind], bytes).await?;
         self.check(reply, "write")?;
@@ -138,10 +138,13 @@ impl WebdavStore {
             reply = self.send("PUT", &path, &[kind, ("if-none-match", "*")], bytes).await?;
             self.send("DELETE", &temporary, &[], b"").await?;
         }
-        if reply.status == StatusCode::PRECONDITION_FAILED {
-            return Err(Error::Exists { name: name.to_owned(), place: self.place() });
+        let is_there = reply.status == StatusCode::PRECONDITION_FAILED;
+        let done = self.check(reply, "put a file in place").map(drop);
+        if done.is_err() {
+            // Our own part of a file, of use to nobody; the first error is the one to tell.
+            let _ = self.send("DELETE", &temporary, &[], b"").await;
         }
-        self.check(reply, "put a file in place").map(drop)
+        if is_there { Err(Error::Exists { name: name.to_owned(), place: self.place() }) } else { done }
     }
 }
 

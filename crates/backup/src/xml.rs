@@ -31,7 +31,6 @@ fn all<'a, 'i>(node: Node<'a, 'i>, name: &'static str) -> impl Iterator<Item = N
 }
 
 /// The last parts of the paths of all members in a WebDAV answer that are no folders, decoded.
-#[cfg(any(feature = "webdav", test))]
 pub(crate) fn multistatus(bytes: &[u8]) -> Result<Vec<String>, BadXml> {
     let document = parse(bytes)?;
     let root = document.root_element();
@@ -44,7 +43,6 @@ pub(crate) fn multistatus(bytes: &[u8]) -> Result<Vec<String>, BadXml> {
 }
 
 /// The last part of a path or URL, decoded; nothing for a folder or for bytes that are no UTF-8.
-#[cfg(any(feature = "webdav", test))]
 fn file_name(href: &str) -> Option<String> {
     let last = href.trim().rsplit('/').next()?;
     let mut bytes = Vec::with_capacity(last.len());
@@ -55,13 +53,11 @@ fn file_name(href: &str) -> Option<String> {
     String::from_utf8(bytes).ok().filter(|name| !name.is_empty() && !name.contains('/'))
 }
 
-#[cfg(any(feature = "webdav", test))]
 fn hex(digit: u8) -> Option<u8> {
     char::from(digit).to_digit(16).and_then(|value| u8::try_from(value).ok())
 }
 
 /// A page of a list of S3.
-#[cfg(any(feature = "s3", test))]
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Page {
     pub(crate) keys: Vec<String>,
@@ -69,7 +65,6 @@ pub(crate) struct Page {
     pub(crate) next: Option<String>,
 }
 
-#[cfg(any(feature = "s3", test))]
 pub(crate) fn page(bytes: &[u8]) -> Result<Page, BadXml> {
     let document = parse(bytes)?;
     let root = document.root_element();
@@ -86,7 +81,6 @@ pub(crate) fn page(bytes: &[u8]) -> Result<Page, BadXml> {
 }
 
 /// An error of S3.
-#[cfg(any(feature = "s3", test))]
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct S3Error {
     pub(crate) code: String,
@@ -95,7 +89,6 @@ pub(crate) struct S3Error {
 }
 
 /// What is no XML error gives an empty one.
-#[cfg(any(feature = "s3", test))]
 pub(crate) fn s3_error(bytes: &[u8]) -> S3Error {
     let Ok(document) = parse(bytes) else { return S3Error::default() };
     let root = document.root_element();

@@ -19,17 +19,13 @@ pub struct CommandLine {
 impl CommandLine {
     /// Reads the text of `/proc/cmdline`. Of a word said twice the last one counts, as in the kernel.
     pub fn parse(text: &str) -> Result<Self, Error> {
-        let word = |key: &'static str| {
-            let mut value =
-                text.split_ascii_whitespace().filter_map(|word| word.split_once('=')).filter(|pair| pair.0 == key);
-            value.next_back().map(|pair| pair.1).ok_or_else(|| wrong(key, "it is not there"))
-        };
+        let word = |key| word(text, key);
         let slot = match word("homebolt.slot")? {
             "A" => Slot::A,
             "B" => Slot::B,
             _ => return Err(wrong("homebolt.slot", "it is neither A nor B")),
         };
-        let esp = word("homebolt.esp")?.parse().map_err(|error| wrong("homebolt.esp", error))?;
+        let esp = esp(text)?;
         let root_hash = word("homebolt.roothash")?.to_ascii_lowercase();
         if !is_root_hash(&root_hash) {
             return Err(wrong("homebolt.roothash", "it is not 64 hexadecimal digits"));
@@ -39,6 +35,21 @@ impl CommandLine {
         let hash_offset = hash_offset.ok_or_else(|| wrong("homebolt.hashoffset", "it is not a multiple of 4096"))?;
         Ok(Self { slot, esp, root_hash, hash_offset })
     }
+}
+
+/// Whether the boot loader has given up both slots and started the recovery.
+pub fn is_recovery(text: &str) -> bool {
+    text.split_ascii_whitespace().any(|word| word == "homebolt.recovery")
+}
+
+/// Partition GUID of the EFI partition the boot loader was started from.
+pub fn esp(text: &str) -> Result<Guid, Error> {
+    word(text, "homebolt.esp")?.parse().map_err(|error| wrong("homebolt.esp", error))
+}
+
+fn word<'a>(text: &'a str, key: &'static str) -> Result<&'a str, Error> {
+    let mut value = text.split_ascii_whitespace().filter_map(|word| word.split_once('=')).filter(|pair| pair.0 == key);
+    value.next_back().map(|pair| pair.1).ok_or_else(|| wrong(key, "it is not there"))
 }
 
 /// Whether the text is a SHA-256 in lower-case hexadecimal digits.
@@ -74,6 +85,16 @@ mod tests {
     fn the_last_of_two_words_counts() {
         let text = format!("homebolt.slot=A {}", line(&"ab".repeat(32), "4096"));
         assert_eq!(CommandLine::parse(&text).unwrap().slot, Slot::B);
+    }
+
+    #[test]
+    fn the_recovery_is_told_only_its_disk() {
+        let text = "homebolt.recovery homebolt.esp=11111111-2222-3333-4444-555555555555 ro gpt quiet";
+        assert!(
+            is_recovery(text) && !is_recovery(&line(&"ab".repeat(32), "4096")) && !is_recovery("homebolt.recovery=no")
+        );
+        assert_eq!(esp(text).unwrap().to_string(), "11111111-2222-3333-4444-555555555555");
+        assert!(CommandLine::parse(text).is_err());
     }
 
     #[test]

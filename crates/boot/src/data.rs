@@ -13,8 +13,8 @@
 //!     │ yes
 //! marker? ── none ─► Foreign (Damaged, if a repair left something in lost+found)
 //!     │      unreadable ─► Damaged      newer ─► Foreign
-//!     │ format 1
-//!     Ok
+//!     ▼
+//! live, moved or arriving: see `marker` and `follow`
 //! ```
 
 use std::{
@@ -25,21 +25,18 @@ use std::{
 };
 
 use nix::mount::{MsFlags, mount, umount};
-use serde::{Deserialize, Serialize};
-use twin::{Data, DataState};
+use twin::DataState;
 
 use crate::{
     console::note,
-    disks::Identity,
     error::{At, Error},
-    files, program,
+    files,
+    marker::{self, Marker},
+    program,
 };
 
 /// Label of the file system.
 pub const LABEL: &str = "homebolt-data";
-
-/// The file that says the file system is ours, below its root.
-pub const MARKER: &str = "system/format.json";
 
 /// What the image's data partition was made with, and what a new one is made with. The small inode ratio and the room for
 /// block groups let 256 MB grow to terabytes.
@@ -55,16 +52,8 @@ const FOLDERS: [(&str, u32, u32, u32); 5] = [
     ("rauc", 0, 0, 0o700),
 ];
 
-/// The form of the data partition that this program knows.
-const FORMAT: u32 = 1;
-
 /// Where the copy of the first block of an ext4 file system with 4 KiB blocks stands, bytes.
 const BACKUP_SUPERBLOCK: u64 = 32768 * 4096;
-
-#[derive(Debug, Serialize, Deserialize)]
-struct Marker {
-    format: u32,
-}
 
 /// What the partition's own bytes say, before anything is done with it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -123,48 +112,12 @@ pub fn judge_check(code: Option<i32>) -> Result<(), Fault> {
     }
 }
 
-/// Decides by the marker file: its bytes, `None` when there is no such file, or an error. `lost` says that an earlier repair
-/// put files into `lost+found`: then a missing marker is no reason to offer nothing but a new beginning.
-pub fn judge_marker(marker: &io::Result<Option<Vec<u8>>>, lost: bool) -> Result<(), Fault> {
-    let content = match marker {
-        Ok(Some(content)) => content,
-        Ok(None) if lost => {
-            let text = "The data partition lost its folders. What a repair could save lies in its folder lost+found; the \
-                        wallet may be among it. Do not erase it before somebody has looked.";
-            return Err((DataState::Damaged, text.into()));
-        }
-        Ok(None) => {
-            let text = "The data partition was not set up by this box, or setting it up was interrupted.";
-            return Err((DataState::Foreign, text.into()));
-        }
-        Err(error) => return Err((DataState::Damaged, format!("The data partition cannot be read: {error}."))),
-    };
-    match serde_json::from_slice(content) {
-        Ok(Marker { format: FORMAT }) => Ok(()),
-        Ok(Marker { format }) => Err((
-            DataState::Foreign,
-            format!(
-                "The data partition has form {format} of a newer system; this one knows form {FORMAT}. Nothing is lost."
-            ),
-        )),
-        Err(_) => Err((DataState::Damaged, "The data partition's marker file is damaged.".into())),
-    }
-}
-
-/// Checks the partition and mounts it on `target` if it is sound; `None` for no partition. The result goes to the owner.
+/// Checks the partition and mounts it on `target` if it is ours and sound; then gives its marker, else what was found. It is
+/// for the caller to see whether the marker lets it be used.
 ///
 /// # Errors
 /// Only what is this system's own fault, such as a program that cannot be started.
-pub fn open(device: Option<&Path>, target: &Path, disk: Identity) -> Result<Data, Error> {
-    let judged = match device {
-        Some(device) => check_and_mount(device, target)?,
-        None => Err((DataState::Missing, "The disk has no data partition.".into())),
-    };
-    let (state, detail) = judged.err().unwrap_or((DataState::Ok, String::new()));
-    Ok(Data { state, detail, serial: disk.serial, model: disk.model })
-}
-
-fn check_and_mount(device: &Path, target: &Path) -> Result<Result<(), Fault>, Error> {
+pub fn open(device: &Path, target: &Path) -> Result<Result<Marker, Fault>, Error> {
     if let Err(fault) = judge_content(&content(device)) {
         return Ok(Err(fault));
     }
@@ -177,7 +130,7 @@ fn check_and_mount(device: &Path, target: &Path) -> Result<Result<(), Fault>, Er
     if let Err(error) = mount_at(device, target) {
         return Ok(Err((DataState::Damaged, format!("The data partition cannot be mounted: {error}."))));
     }
-    let judged = judge_marker(&marker(target), has_lost_files(target));
+    let judged = marker::judge(&marker::bytes(target), has_lost_files(target));
     if judged.is_err() {
         umount(target).at("unmount", target)?;
     }
@@ -192,15 +145,6 @@ pub fn mount_at(device: &Path, target: &Path) -> nix::Result<()> {
 
 fn has_lost_files(root: &Path) -> bool {
     fs::read_dir(root.join("lost+found")).is_ok_and(|mut entries| entries.next().is_some())
-}
-
-fn marker(root: &Path) -> io::Result<Option<Vec<u8>>> {
-    let mut content = Vec::new();
-    match File::open(root.join(MARKER)) {
-        Ok(file) => file.take(4096).read_to_end(&mut content).map(|_| Some(content)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error),
-    }
 }
 
 /// Looks at the partition without changing a byte of it.
@@ -222,6 +166,11 @@ fn content(device: &Path) -> Content {
             Content::Other { name: known_as(device), copy }
         }
     }
+}
+
+/// Whether the partition holds a file system with our label; read without changing a byte.
+pub fn is_ours(device: &Path) -> bool {
+    content(device) == Content::Ext { label: LABEL.into() }
 }
 
 /// Label of the ext file system whose superblock this is. Offsets: `struct ext2_super_block`.
@@ -268,7 +217,7 @@ pub fn make_folders(root: &Path) -> Result<(), Error> {
 /// Makes a fresh file system ours: the folders, and last the marker.
 pub fn set_up(root: &Path) -> Result<(), Error> {
     make_folders(root)?;
-    files::write_json(&root.join(MARKER), &Marker { format: FORMAT })
+    Marker::Live.write(root)
 }
 
 #[cfg(test)]
@@ -316,18 +265,6 @@ mod tests {
     }
 
     #[test]
-    fn the_marker_decides_last() {
-        let judge = |text: &str| state(judge_marker(&Ok(Some(text.into())), true));
-        assert_eq!(judge(r#"{"format":1}"#), DataState::Ok);
-        assert_eq!(judge(r#"{"format":1,"later":true}"#), DataState::Ok);
-        assert_eq!(judge(r#"{"format":2}"#), DataState::Foreign);
-        assert_eq!(judge(""), DataState::Damaged);
-        assert_eq!(state(judge_marker(&Ok(None), false)), DataState::Foreign);
-        assert_eq!(state(judge_marker(&Ok(None), true)), DataState::Damaged);
-        assert_eq!(state(judge_marker(&Err(io::Error::other("checksum")), false)), DataState::Damaged);
-    }
-
-    #[test]
     fn real_file_systems_are_told_apart_without_changing_a_byte() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("data.img");
@@ -359,7 +296,7 @@ mod tests {
         }
         let folder = tempfile::tempdir().unwrap();
         set_up(folder.path()).unwrap();
-        assert_eq!(judge_marker(&marker(folder.path()), false), Ok(()));
+        assert_eq!(Marker::read(folder.path()), Ok(Marker::Live));
         fs::write(folder.path().join("lnd/lnd.conf"), "kept").unwrap();
         set_up(folder.path()).unwrap();
         assert_eq!(fs::read(folder.path().join("lnd/lnd.conf")).unwrap(), b"kept");

@@ -79,7 +79,7 @@ impl Disk {
     }
 
     pub fn identity(&self) -> Identity {
-        identity(&Path::new("/sys/block").join(&self.name))
+        identity_of(&self.name)
     }
 
     /// Links all partitions under their labels in [`LINKS`], so that nothing later can take those of another disk.
@@ -95,9 +95,41 @@ impl Disk {
         for (label, device) in &links {
             link(label, device)?;
         }
-        files::folder(RULES.rsplit_once('/').map_or("/", |(folder, _)| folder))?;
-        files::write_atomic(Path::new(RULES), rules(&links).as_bytes(), 0o644)
+        write_rules(&links)
     }
+
+    /// The same, with the data partition of another disk.
+    pub fn link_data(&self, device: &Path) -> Result<(), Error> {
+        link("data", device)?;
+        let own = LABELS.into_iter().filter_map(|label| {
+            let partition = self.partition(label)?;
+            Some((label, self.device(partition.number)?))
+        });
+        write_rules(&own.chain([("data", device.to_owned())]).collect::<Vec<_>>())
+    }
+}
+
+fn write_rules(links: &[(&str, PathBuf)]) -> Result<(), Error> {
+    files::folder(RULES.rsplit_once('/').map_or("/", |(folder, _)| folder))?;
+    files::write_atomic(Path::new(RULES), rules(links).as_bytes(), 0o644)
+}
+
+/// All partitions of that GUID whose devices are there, each with its disk. More than one are copies of each other.
+pub fn with_partition(guid: Guid) -> Vec<(Disk, PathBuf)> {
+    let device = |disk: Disk| {
+        let number = disk.table.partitions.iter().find(|partition| partition.guid == guid)?.number;
+        let device = disk.device(number)?;
+        Some((disk, device))
+    };
+    scan().into_iter().filter_map(device).collect()
+}
+
+/// The GUID of the partition with this device.
+pub fn partition_of(device: &Path) -> Option<Guid> {
+    scan().into_iter().find_map(|disk| {
+        let partition = disk.table.partitions.iter().find(|one| disk.device(one.number).as_deref() == Some(device))?;
+        Some(partition.guid)
+    })
 }
 
 /// The same links as rules for udev: only what udev itself has named can be waited for by a mount unit.
@@ -146,8 +178,13 @@ pub fn choose(disks: Vec<Disk>, esp: Guid) -> Choice {
     }
 }
 
+/// Serial number and model of the disk of that name.
+pub fn identity_of(name: &str) -> Identity {
+    identity(&Path::new("/sys/block").join(name))
+}
+
 /// Reads serial number and model from wherever the bus of this disk keeps them.
-fn identity(folder: &Path) -> Identity {
+pub(crate) fn identity(folder: &Path) -> Identity {
     let read = |name: &str| files::text(folder.join(name)).map(|text| printable(&text)).filter(|text| !text.is_empty());
     let serial =
         read("serial").or_else(|| read("device/serial")).or_else(|| vpd_serial(folder)).or_else(|| usb_serial(folder));

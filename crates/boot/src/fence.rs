@@ -4,66 +4,18 @@
 //! before the newer LND opens its database. An older LND is never started: channel state that goes back in time costs
 //! the owner's money.
 
-use std::{cmp::Ordering, fmt, io, path::Path};
+use std::{io, path::Path};
 
-use release::Release;
+use release::{LndVersion as Version, Release};
 use serde::{Deserialize, Serialize};
 
-use crate::{error::Error, files, slots::RELEASE, state};
+use crate::{error::Error, files, marker::Marker, relocate::JOB, reset, slots::RELEASE, state};
 
 /// Below the data partition's root.
 const FENCE: &str = "system/fence.json";
 /// Where LND keeps its databases, below the data partition's root.
 const DATABASES: &str = "lnd/data";
 const RESULT: &str = "/run/homebolt/fence.json";
-
-/// A version of LND, in the order of its releases.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Version {
-    numbers: [u32; 3],
-    /// Of a release candidate; `None` for the release, which is newer than all of its candidates.
-    candidate: Option<u32>,
-}
-
-impl Version {
-    /// Reads LND's tags: `v0.21.2-beta`, `v0.21.0-beta.rc1`. Anything else is no version: nothing may be guessed here.
-    pub fn parse(text: &str) -> Option<Self> {
-        let (numbers, rest) = text.strip_prefix('v')?.split_once("-beta")?;
-        let candidate = match rest {
-            "" => None,
-            rest => Some(number(rest.strip_prefix(".rc")?)?),
-        };
-        let mut parts = numbers.split('.').map(number);
-        let numbers = [parts.next()??, parts.next()??, parts.next()??];
-        parts.next().is_none().then_some(Self { numbers, candidate })
-    }
-}
-
-/// Digits only: the library's own reading also takes a sign.
-fn number(text: &str) -> Option<u32> {
-    text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok()).flatten()
-}
-
-impl Ord for Version {
-    fn cmp(&self, other: &Self) -> Ordering {
-        let rank = |version: &Self| (version.numbers, version.candidate.is_none(), version.candidate);
-        rank(self).cmp(&rank(other))
-    }
-}
-
-impl PartialOrd for Version {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl fmt::Display for Version {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let [major, minor, patch] = self.numbers;
-        write!(formatter, "v{major}.{minor}.{patch}-beta")?;
-        self.candidate.map_or(Ok(()), |candidate| write!(formatter, ".rc{candidate}"))
-    }
-}
 
 #[derive(Debug, Serialize, Deserialize)]
 struct Fence {
@@ -119,17 +71,56 @@ pub fn decide(fence: Option<&[u8]>, databases: bool, carried: &str) -> Decision 
     }
 }
 
+/// The least LND that may run on the data partition mounted at `data`; `None` before one ran.
+///
+/// # Errors
+/// The fence is there and cannot be read: then nobody knows.
+pub fn least(data: &Path) -> Result<Option<Version>, Error> {
+    let path = data.join(FENCE);
+    let fence: Fence = match files::read_json(&path) {
+        Err(Error::File { source, .. }) if source.kind() == io::ErrorKind::NotFound => return Ok(None),
+        fence => fence?,
+    };
+    let reason = "the record of the Lightning version that last opened your wallet is damaged";
+    let version = Version::parse(&fence.lnd_version);
+    version.map(Some).ok_or_else(|| Error::Content { path, reason: reason.into() })
+}
+
 /// Runs before LND. An error or a refusal keeps it from starting.
 pub fn run() -> Result<(), Error> {
     let result = if Path::new(state::DATA_OK).exists() {
-        files::read_json(Path::new(RELEASE))
-            .and_then(|release: Release| guard(Path::new("/data"), &release.lnd_version))
+        admit(Path::new("/data"), Path::new(RELEASE))
     } else {
         Err(Error::Refused("Lightning paused: the data partition is not usable.".into()))
     };
     let message = result.as_ref().err().map(ToString::to_string).unwrap_or_default();
     files::write_json(Path::new(RESULT), &Report { ok: result.is_ok(), message })?;
+    // It tells the fence, which may have risen.
+    crate::update::publish(Path::new("/data"));
     result
+}
+
+/// Lets the LND of the system that the file `release` describes start on the data partition mounted at `data`: raises the
+/// fence where it must, and comes back once that is on the disk. An error or a refusal keeps LND from starting.
+pub fn admit(data: &Path, release: &Path) -> Result<(), Error> {
+    in_place(data)?;
+    let release: Release = files::read_json(release)?;
+    guard(data, &release.lnd_version)
+}
+
+/// LND runs on live data only, and not while that is being moved: two live copies of channels cost money. Nor on what is
+/// left of data that was to be erased.
+fn in_place(data: &Path) -> Result<(), Error> {
+    let refused = |reason: &str| Err(Error::Refused(format!("Lightning paused: {reason}")));
+    match Marker::read(data) {
+        Ok(_) if reset::is_pending(data) => refused("the box is being set back to its first start. Restart the box."),
+        Ok(Marker::Live) if data.join(JOB).symlink_metadata().is_ok() => {
+            refused("the data is being moved to another disk.")
+        }
+        Ok(Marker::Live) => Ok(()),
+        Ok(_) => refused("the data was moved to another disk. Restart the box."),
+        Err((_, sentence)) => refused(&sentence),
+    }
 }
 
 /// Checks and raises the fence on the data partition mounted at `data`.
@@ -225,6 +216,36 @@ mod tests {
             assert!(refused(Some(damaged), "v0.21.2-beta"));
         }
         assert!(refused(Some(&fence("v0.21.2-beta")), "unknown"));
+    }
+
+    #[test]
+    fn lightning_never_starts_on_a_copy_or_while_the_data_is_moved() {
+        let folder = tempfile::tempdir().unwrap();
+        let data = folder.path();
+        std::fs::create_dir(data.join("system")).unwrap();
+        assert!(in_place(data).is_err(), "no marker");
+        Marker::Arriving("7".into()).write(data).unwrap();
+        assert!(in_place(data).is_err());
+        Marker::Live.write(data).unwrap();
+        in_place(data).unwrap();
+        std::fs::write(data.join(JOB), "").unwrap();
+        assert!(in_place(data).unwrap_err().to_string().contains("being moved"));
+        std::fs::remove_file(data.join(JOB)).unwrap();
+        std::fs::write(data.join(reset::WISH), "").unwrap();
+        assert!(in_place(data).unwrap_err().to_string().contains("set back"));
+    }
+
+    #[test]
+    fn where_the_fence_stands_is_told_and_a_damaged_one_is_not_taken_for_none() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir(folder.path().join("system")).unwrap();
+        assert_eq!(least(folder.path()).unwrap(), None);
+        guard(folder.path(), "v0.21.2-beta").unwrap();
+        assert_eq!(least(folder.path()).unwrap(), Version::parse("v0.21.2-beta"));
+        for damaged in ["", r#"{"lnd_version":"latest"}"#] {
+            std::fs::write(folder.path().join(FENCE), damaged).unwrap();
+            assert!(least(folder.path()).is_err(), "{damaged:?}");
+        }
     }
 
     #[test]

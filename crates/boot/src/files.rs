@@ -61,10 +61,15 @@ pub fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, Error> {
 
 /// Writes a JSON file that everyone may read.
 pub fn write_json(path: &Path, value: &impl Serialize) -> Result<(), Error> {
+    write_atomic_json(path, value, 0o644)
+}
+
+/// Writes a JSON file with these rights.
+pub fn write_atomic_json(path: &Path, value: &impl Serialize, mode: u32) -> Result<(), Error> {
     let mut content = serde_json::to_vec(value)
         .map_err(|error| Error::Content { path: path.to_owned(), reason: error.to_string() })?;
     content.push(b'\n');
-    write_atomic(path, &content, 0o644)
+    write_atomic(path, &content, mode)
 }
 
 /// Makes the folder and all above it.

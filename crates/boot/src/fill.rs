@@ -1,7 +1,7 @@
 //! `homebolt-boot fill`: gives a fresh box its second system.
 //!
-//! An image carries one system only; carrying it twice would double what a person downloads and writes. GRUB's
-//! environment says by `FILL=B` that slot B is still empty. Once the running system has proved itself, it is copied
+//! An image carries one system only; carrying it twice would double what a person downloads and writes. The boot
+//! state says by `FILL=B` that slot B is still empty. Once the running system has proved itself, it is copied
 //! there block by block and checked, and only then the boot loader may choose it. A power cut in between leaves `FILL`
 //! as it was, and the copy begins anew.
 
@@ -16,20 +16,17 @@ use twin::DataState;
 use crate::{
     console::note,
     error::{At, Error},
-    grubenv::GrubEnv,
-    slots,
+    esp, slots,
     state::Boot,
     verity::{self, Check},
 };
 
-const EDITENV: &str = "/usr/bin/grub-editenv";
 const PIECE: usize = 1 << 20;
 
 /// Copies the running slot into the empty one; does nothing when there is none.
 pub fn run() -> Result<(), Error> {
     let booted = Boot::read()?;
-    let env = slots::grubenv().map_err(Error::Refused)?;
-    let Some(empty) = env.fill().filter(|slot| *slot != booted.slot) else { return Ok(()) };
+    let Some(empty) = esp::read()?.fill.filter(|slot| *slot != booted.slot) else { return Ok(()) };
     let cfg = slots::boot_partition(booted.slot).map_err(Error::Refused)?;
     let size = cfg.image_size.ok_or_else(|| Error::Refused("slot.cfg of this system names no image size".into()))?;
     note(&format!("copying this system to slot {empty:?}"));
@@ -46,11 +43,7 @@ pub fn run() -> Result<(), Error> {
             return Err(Error::Refused(format!("the copy in slot {empty:?} cannot be checked: {why}")));
         }
     }
-    // One block of 1,024 bytes is written twice: first the slot may be chosen, then it is no longer to be filled.
-    // Cut in between, the worst is a second copy of the same.
-    let (ok, tries) = (format!("{empty:?}_OK=1"), format!("{empty:?}_TRY=0"));
-    crate::program::must(EDITENV, &[slots::GRUBENV, "set", &ok, &tries])?;
-    crate::program::must(EDITENV, &[slots::GRUBENV, "unset", GrubEnv::FILL])?;
+    esp::change(|state| state.filled(empty))?;
     note(&format!("slot {empty:?} holds a copy of this system"));
     match booted.data.state {
         DataState::Ok => crate::mark(&format!("fill:{empty:?}")),

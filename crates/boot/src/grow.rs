@@ -41,6 +41,10 @@ pub fn run() -> Result<(), Error> {
         note("the data partition is not grown, as it is not usable");
         return Ok(());
     }
+    if boot.data.elsewhere {
+        // A partition that was made for moved data is as large as its disk.
+        return Ok(());
+    }
     let (disk, data) = find(&boot)?;
     let mut grown = false;
     if room(&disk, &data) >= WORTH {
@@ -74,11 +78,22 @@ pub fn run() -> Result<(), Error> {
 /// The definition is not in `/usr/lib/repart.d`: there systemd's own service would find it, and would at each start make a
 /// missing data partition anew before anybody was told.
 pub fn repart(disk: &Path) -> Result<(), Error> {
+    partition(disk, &[])
+}
+
+/// Gives the disk a new table with a data partition over all of it: what was on it is gone. Its GUID is random: by default
+/// it would follow from the machine's id, and two disks would get the same.
+pub fn repart_whole(disk: &Path) -> Result<(), Error> {
+    partition(disk, &["--empty=force", "--seed=random"])
+}
+
+fn partition(disk: &Path, more: &[&str]) -> Result<(), Error> {
     let folder = files::folder("/run/homebolt/repart.d")?;
     let definition = format!("[Partition]\nType={DATA_TYPE}\nLabel=data\nSizeMinBytes=256M\n");
     files::write_atomic(&folder.join("60-data.conf"), definition.as_bytes(), 0o644)?;
-    let options = ["--dry-run=no", "--discard=no", "--definitions", "/run/homebolt/repart.d"].map(AsRef::as_ref);
-    let arguments: Vec<&std::ffi::OsStr> = options.into_iter().chain([disk.as_os_str()]).collect();
+    let options = ["--dry-run=no", "--discard=no", "--definitions", "/run/homebolt/repart.d"];
+    let options = options.iter().chain(more).map(AsRef::as_ref);
+    let arguments: Vec<&std::ffi::OsStr> = options.chain([disk.as_os_str()]).collect();
     program::must("/usr/bin/systemd-repart", &arguments).map(|_| ())
 }
 

@@ -4,7 +4,8 @@
 //! kernel views ─► command line ─► modules ─► booted disk ─► data ─► mark "initrd" ─► verity ─► root ─► mark "root" ─► systemd
 //!      └──────────────┴───────────────┴─────────────┴──────────┴──── any failure ────┴──────────┴──► say it, mark it, restart
 //! ```
-//! The boot loader counted this attempt before it began; a restart makes it count the next one.
+//! The boot loader counted this attempt before it began; a restart makes it count the next one. When it has given up both
+//! slots it starts this program as the [`recovery`] instead.
 
 use std::{
     ffi::OsStr,
@@ -14,7 +15,7 @@ use std::{
     path::{Path, PathBuf},
     sync::Mutex,
     thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use nix::{
@@ -28,22 +29,22 @@ use release::Release;
 use twin::{DataState, Slot};
 
 use crate::{
-    cmdline::CommandLine,
+    appear::{only, refuse_twins, wait_for_disk, wait_for_partition},
+    cmdline::{self, CommandLine},
     console::{alarm, note},
     data,
-    disks::{self, Choice, Disk, LINKS},
+    disks::{self, Choice, LINKS},
     error::{At, Error},
-    files, gpt,
+    files, follow,
+    marker::Marker,
     marks::{self, Stage},
     modules::Modules,
-    program,
+    network, place, program, recovery, reset,
     root::{self, ROOT},
     state::Boot,
-    verity,
+    update::evidence,
+    verity, watchdog,
 };
-
-/// So long the booted disk may take to appear.
-const DISK_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// So long a failure stays on the screen before the restart.
 const READING_TIME: Duration = Duration::from_secs(10);
@@ -68,7 +69,7 @@ fn progress(change: impl FnOnce(&mut Progress)) {
     }
 }
 
-fn step(name: &'static str) {
+pub fn step(name: &'static str) {
     progress(|progress| progress.step = name);
     note(name);
 }
@@ -76,18 +77,22 @@ fn step(name: &'static str) {
 /// Runs as the first process of the initrd. Ends in systemd or in a restart.
 pub fn run() -> ! {
     panic::set_hook(Box::new(|info| fail(&format!("this is a fault of the program: {info}"))));
-    let error = match prepare() {
-        Ok(()) => root::switch(),
-        Err(error) => error,
+    let mounted = root::mount_kernel();
+    watchdog::arm();
+    let text = files::text("/proc/cmdline").unwrap_or_default();
+    let error = match mounted {
+        Ok(()) if cmdline::is_recovery(&text) => recovery::run(&text),
+        mounted => match mounted.and_then(|()| prepare(&text)) {
+            Ok(()) => root::switch(),
+            Err(error) => error,
+        },
     };
     fail(&error.to_string())
 }
 
-fn prepare() -> Result<(), Error> {
-    root::mount_kernel()?;
+fn prepare(text: &str) -> Result<(), Error> {
     step("read the kernel command line");
-    let text = files::text("/proc/cmdline").unwrap_or_default();
-    let command_line = CommandLine::parse(&text)?;
+    let command_line = CommandLine::parse(text)?;
     progress(|progress| progress.slot = Some(command_line.slot));
 
     step("load the storage modules");
@@ -103,9 +108,24 @@ fn prepare() -> Result<(), Error> {
     ));
 
     step("check the data partition");
-    let device = disk.data().and_then(|partition| disk.device(partition.number));
-    let data = data::open(device.as_deref(), Path::new(DATA), disk.identity())?;
+    let home = disk.data().and_then(|partition| disk.device(partition.number));
+    let mut wait = |partition| wait_for_partition(&mut modules, partition);
+    let machine = follow::Machine::new(Path::new(DATA), &mut wait);
+    let (data, device) = follow::open(machine, home.as_deref(), disk.identity())?;
+    if let Some(device) = device.as_deref().filter(|_| data.elsewhere) {
+        note(&format!("the data lies on {}", device.display()));
+        // From here on this is the data partition, for all who ask.
+        disk.link_data(device)?;
+    }
     if data.state == DataState::Ok {
+        if reset::is_pending(Path::new(DATA)) {
+            step("erase the data, as the owner asked");
+            match reset::carry_out(Path::new(DATA)) {
+                Ok(()) => reset::trim(Path::new(DATA)),
+                // LND does not start on what is left, and the next start goes on.
+                Err(error) => alarm(&format!("the data is not erased yet: {error}")),
+            }
+        }
         progress(|progress| progress.data = Some(DATA.into()));
         forward_clock(modified(&Path::new(DATA).join("system/timesync/clock")));
         mark(DATA, command_line.slot, &Stage::Initrd);
@@ -141,13 +161,25 @@ fn prepare() -> Result<(), Error> {
     if let Choice::Several(names) = disks::choose(disks::scan(), command_line.esp) {
         refuse_twins(&names);
     }
+    if let Some(device) = device.as_deref().filter(|_| data.elsewhere)
+        && let Some(partition) = disks::partition_of(device)
+    {
+        let _ = only(disks::with_partition(partition));
+    }
     let boot = Boot {
         slot: command_line.slot,
         disk: disk.path().to_string_lossy().into_owned(),
         root_hash: command_line.root_hash,
+        data_device: device.map(|device| device.to_string_lossy().into_owned()),
         data,
     };
     boot.write()?;
+    if boot.data.state == DataState::Ok
+        && let Err(error) = network::lay(&network::Places::below(target.clone()))
+    {
+        // Then the router is asked: the box is found by the address on its screen.
+        alarm(&format!("the owner's network settings are not in force: {error}"));
+    }
     if boot.data.state == DataState::Ok {
         mark(&target, boot.slot, &Stage::Root);
         // From here on data belongs to the root: a failure finds it below.
@@ -155,41 +187,6 @@ fn prepare() -> Result<(), Error> {
     }
     step("hand over to systemd");
     Ok(())
-}
-
-fn wait_for_disk(modules: &mut Modules, esp: gpt::Guid) -> Result<Disk, Error> {
-    let start = Instant::now();
-    loop {
-        // A controller's module finds devices that need further modules.
-        while modules.load_for_devices(Path::new("/sys/devices"))? {}
-        match disks::choose(disks::scan(), esp) {
-            Choice::One(disk) if complete(&disk) => return Ok(disk),
-            Choice::Several(names) => refuse_twins(&names),
-            Choice::One(disk) if start.elapsed() > DISK_TIMEOUT => return Ok(disk),
-            Choice::None if start.elapsed() > DISK_TIMEOUT => {
-                return Err(Error::NoDisk { esp: esp.to_string(), seconds: DISK_TIMEOUT.as_secs() });
-            }
-            Choice::None | Choice::One(_) => thread::sleep(Duration::from_millis(200)),
-        }
-    }
-}
-
-/// Whether the kernel has made the devices of all partitions.
-fn complete(disk: &Disk) -> bool {
-    disk.table.partitions.iter().all(|partition| disk.device(partition.number).is_some())
-}
-
-/// Two disks claim to be the booted one, for example a disk and its copy. Which of them holds the wallet of today is not
-/// for a program to guess: an old copy of a wallet loses money. Waits until a person has switched the box off.
-fn refuse_twins(names: &[String]) -> ! {
-    loop {
-        alarm(&format!(
-            "THE BOX WAITS. The disks {} are copies of each other, and it cannot know which one is yours.\n\
-             Switch it off, remove the copy and switch it on again.",
-            names.join(" and ")
-        ));
-        thread::sleep(Duration::from_secs(60));
-    }
 }
 
 /// Leaves a mark, or says why it could not: a full disk must not stop the boot.
@@ -200,13 +197,13 @@ fn mark(data: impl AsRef<Path>, slot: Slot, stage: &Stage) {
 }
 
 /// Seconds since 1970 at which the file was last written.
-fn modified(path: &Path) -> Option<u64> {
+pub fn modified(path: &Path) -> Option<u64> {
     let age = fs::metadata(path).ok()?.modified().ok()?;
     age.duration_since(std::time::UNIX_EPOCH).ok().map(|age| age.as_secs())
 }
 
 /// Sets the clock to `floor` if it is behind: a box without a battery would take every certificate for not yet valid.
-fn forward_clock(floor: Option<u64>) {
+pub fn forward_clock(floor: Option<u64>) {
     let Some(floor) = floor.and_then(|floor| i64::try_from(floor).ok()) else { return };
     let behind = clock_gettime(ClockId::CLOCK_REALTIME).is_ok_and(|now| now.tv_sec() < floor);
     if behind && clock_settime(ClockId::CLOCK_REALTIME, TimeSpec::new(floor, 0)).is_ok() {
@@ -214,7 +211,7 @@ fn forward_clock(floor: Option<u64>) {
     }
 }
 
-/// Puts the machine's id and host name from data into `/etc`. Without data the id is a new one, for this boot only.
+/// Puts the machine's id, name and time zone from data into `/etc`. Without data the id is a new one, for this boot only.
 fn name_machine(data: &Path, state: DataState) -> Result<(), Error> {
     let kept = data.join("system/machine-id");
     let known = files::text(&kept).filter(|id| is_machine_id(id));
@@ -232,24 +229,14 @@ fn name_machine(data: &Path, state: DataState) -> Result<(), Error> {
     };
     let etc = Path::new(ROOT).join("etc");
     files::write_atomic(&etc.join("machine-id"), format!("{id}\n").as_bytes(), 0o444)?;
-    match files::text(data.join("system/hostname")).filter(|name| is_host_name(name)) {
-        Some(name) => files::write_atomic(&etc.join("hostname"), format!("{name}\n").as_bytes(), 0o644),
-        None => Ok(()),
-    }
+    place::restore(data, Path::new(ROOT));
+    Ok(())
 }
 
 fn is_machine_id(text: &str) -> bool {
     text.len() == 32
         && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
         && text.bytes().any(|byte| byte != b'0')
-}
-
-/// One label as of RFC 1123: it becomes `<name>.local`.
-fn is_host_name(text: &str) -> bool {
-    (1..=63).contains(&text.len())
-        && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
-        && !text.starts_with('-')
-        && !text.ends_with('-')
 }
 
 /// 128 random bits, marked as a version 4 UUID as machine-id(5) asks for.
@@ -270,11 +257,12 @@ fn fail(error: &str) -> ! {
     alarm(&format!("THIS START FAILED. Step: {step}.\n{error}\nThe box restarts in {} s.", READING_TIME.as_secs()));
     if let (Some(slot), Some(data)) = (slot, data.or_else(mount_data_for_mark)) {
         mark(&data, slot, &Stage::InitrdFailed { step: step.to_owned(), error: error.to_owned() });
-        if let Ok(log) = program::run::<&OsStr>("/bin/dmesg", &[]) {
-            let path = data.join("system/failed-boot.log");
-            // The log helps, but the mark is what counts.
-            let _ = files::write_atomic(&path, log.output.as_bytes(), 0o600);
-        }
+        let log = program::run::<&OsStr>("/bin/dmesg", &[]).map(|log| log.output).unwrap_or_default();
+        // The log helps, but the mark is what counts.
+        let _ = marks::boot_id().and_then(|id| {
+            let why = format!("The initrd gave up. Step: {step}. {error}\n");
+            evidence::save(&data, &evidence::name(slot, &id), [&why, &log, ""])
+        });
     }
     nix::unistd::sync();
     thread::sleep(READING_TIME);
@@ -289,8 +277,9 @@ fn mount_data_for_mark() -> Option<PathBuf> {
     if !device.exists() {
         return None;
     }
-    let opened = data::open(Some(&device), Path::new(DATA), disks::Identity::default()).ok()?;
-    (opened.state == DataState::Ok).then(|| DATA.into())
+    let opened = data::open(&device, Path::new(DATA)).ok()?;
+    // A mark in a copy that was left behind does no harm, but nobody would find it.
+    (opened.ok()? == Marker::Live).then(|| DATA.into())
 }
 
 #[cfg(test)]
@@ -310,14 +299,6 @@ mod tests {
     fn only_a_real_id_is_taken_for_one() {
         for bad in ["", "uninitialized", &"0".repeat(32), &"A".repeat(32), &"a".repeat(31), &"g".repeat(32)] {
             assert!(!is_machine_id(bad), "{bad}");
-        }
-    }
-
-    #[test]
-    fn only_one_plain_label_is_a_host_name() {
-        assert!(is_host_name("homelab") && is_host_name("box-2"));
-        for bad in ["", "-a", "a-", "a.b", "A", "a b", "ä", &"a".repeat(64)] {
-            assert!(!is_host_name(bad), "{bad}");
         }
     }
 }

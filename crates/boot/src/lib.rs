@@ -2,29 +2,42 @@
 //!
 //! Decisions are pure functions with tests; what touches the machine stands beside them and is tested in a booted image.
 
+pub mod appear;
 pub mod cmdline;
 pub mod console;
 pub mod data;
 pub mod disks;
 pub mod error;
+pub mod esp;
 pub mod fence;
 pub mod files;
 pub mod fill;
+pub mod follow;
 pub mod gpt;
 pub mod grow;
-pub mod grubenv;
 pub mod init;
+pub mod marker;
 pub mod marks;
 pub mod modules;
+pub mod network;
+pub mod place;
 pub mod program;
+pub mod recovery;
+pub mod relocate;
 pub mod repair;
 pub mod request;
+pub mod reset;
 pub mod root;
 pub mod seal;
 pub mod slotcfg;
 pub mod slots;
 pub mod state;
+pub mod stick;
+pub mod survey;
+pub mod unlock;
+pub mod update;
 pub mod verity;
+pub mod watchdog;
 
 use std::path::Path;
 

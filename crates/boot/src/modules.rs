@@ -38,6 +38,11 @@ impl Modules {
     }
 }
 
+/// Loads one that no device announces. One that is built in is passed over.
+pub fn load(name: &str) -> Result<(), Error> {
+    modprobe("-q", [name].into_iter())
+}
+
 /// The names in a list with one on each line; `#` begins a remark.
 fn names(text: &str) -> impl Iterator<Item = &str> {
     text.lines().map(|line| line.split('#').next().unwrap_or("").trim()).filter(|name| !name.is_empty())

@@ -66,7 +66,11 @@ fn disk(boot: &Boot) -> Result<Disk, Error> {
     boot.disk.strip_prefix("/dev/").and_then(Disk::open).ok_or_else(unreadable)
 }
 
+/// The partition that the start found at fault. Where the data was moved and its disk is not there, that is the old copy.
 fn device(boot: &Boot) -> Result<Option<PathBuf>, Error> {
+    if boot.data.elsewhere {
+        return Ok(boot.data_device.as_ref().map(PathBuf::from));
+    }
     let disk = disk(boot)?;
     Ok(disk.data().and_then(|partition| disk.device(partition.number)))
 }

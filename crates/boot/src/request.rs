@@ -23,14 +23,19 @@ use twin::{Data, DataState};
 use crate::{
     console::note,
     error::{At, Error},
-    files, program, repair, seal,
+    files,
+    network::{self, Places},
+    place, program, relocate, repair, reset, seal,
     state::{self, Boot},
+    stick, survey, update,
 };
 
 const RESULT: &str = "/run/homebolt/request-result.json";
 
-/// A request is the serial number of a disk at most, bytes.
-const LONGEST: u64 = 256;
+/// Most requests are a few words about a disk at most, bytes.
+const LONGEST: u64 = 1024;
+/// A plan for the network, or the address of an update, in JSON.
+const LONGEST_JSON: u64 = 2048;
 
 /// What is typed instead of the serial number of a disk that has none.
 const ERASE: &str = "ERASE";
@@ -47,7 +52,69 @@ pub enum Request {
     LndRestart,
     /// Seal the wallet's password, which is the content, as a credential of LND's unit.
     WalletSeal,
+    /// Say which USB sticks are plugged in.
+    StickList,
+    /// Mount the stick whose serial number is the content.
+    StickMount,
+    /// Try the plan for the network that is the content, and take it back unless it is confirmed.
+    NetworkTry,
+    /// Keep the plan that is being tried; the content is its code.
+    NetworkConfirm,
+    /// Take the plan back at once.
+    NetworkWithdraw,
+    /// Name the machine and set its time zone: the content is a line of each.
+    Place,
+    /// Look at the disks again.
+    DiskScan,
+    /// Move the data to the disk that the content describes.
+    DiskMove,
+    /// End a move that has not come to its one write.
+    DiskCancel,
+    /// Use the data partition that the content describes from now on.
+    DiskAdopt,
+    /// Start one of [`RESTARTABLE`], which is the content, again.
+    UnitRestart,
+    /// Install the update that the content and the signed document beside it describe.
+    UpdateInstall,
+    /// End an installation that goes on, or forget one that waits for its restart.
+    UpdateCancel,
+    /// Restart into the version that was installed.
+    UpdateRestart,
+    /// Restart into the other slot, whose version is the content.
+    SlotSwitch,
+    /// Erase the data; the content is what was typed.
+    FactoryReset,
 }
+
+/// The names of their files.
+const NAMES: [(Request, &str); 22] = [
+    (Request::Reboot, "reboot"),
+    (Request::DataRetry, "data-retry"),
+    (Request::DataRepair, "data-repair"),
+    (Request::DataFormat, "data-format"),
+    (Request::LndRestart, "lnd-restart"),
+    (Request::WalletSeal, "wallet-seal"),
+    (Request::StickList, "stick-list"),
+    (Request::StickMount, "stick-mount"),
+    (Request::NetworkTry, "network-try"),
+    (Request::NetworkConfirm, "network-confirm"),
+    (Request::NetworkWithdraw, "network-withdraw"),
+    (Request::Place, "place"),
+    (Request::DiskScan, "disk-scan"),
+    (Request::DiskMove, "disk-move"),
+    (Request::DiskCancel, "disk-cancel"),
+    (Request::DiskAdopt, "disk-adopt"),
+    (Request::UnitRestart, "unit-restart"),
+    (Request::UpdateInstall, "update-install"),
+    (Request::UpdateCancel, "update-cancel"),
+    (Request::UpdateRestart, "update-restart"),
+    (Request::SlotSwitch, "slot-switch"),
+    (Request::FactoryReset, "factory-reset"),
+];
+
+/// The units that may be started again by name. Not LND, which has a request of its own with its own conditions.
+const RESTARTABLE: [&str; 4] =
+    ["homebolt-manager.service", "systemd-timesyncd.service", "avahi-daemon.service", "systemd-networkd.service"];
 
 /// What follows a request that was carried out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,25 +125,18 @@ enum Then {
 
 impl Request {
     pub fn from_name(name: &str) -> Option<Self> {
-        match name {
-            "reboot" => Some(Self::Reboot),
-            "data-retry" => Some(Self::DataRetry),
-            "data-repair" => Some(Self::DataRepair),
-            "data-format" => Some(Self::DataFormat),
-            "lnd-restart" => Some(Self::LndRestart),
-            "wallet-seal" => Some(Self::WalletSeal),
-            _ => None,
-        }
+        NAMES.iter().find(|known| known.1 == name).map(|known| known.0)
     }
 
     pub fn name(self) -> &'static str {
+        NAMES.iter().find(|known| known.0 == self).map_or("", |known| known.1)
+    }
+
+    /// So long its content may be, bytes.
+    fn longest(self) -> u64 {
         match self {
-            Self::Reboot => "reboot",
-            Self::DataRetry => "data-retry",
-            Self::DataRepair => "data-repair",
-            Self::DataFormat => "data-format",
-            Self::LndRestart => "lnd-restart",
-            Self::WalletSeal => "wallet-seal",
+            Self::NetworkTry | Self::UpdateInstall => LONGEST_JSON,
+            _ => LONGEST,
         }
     }
 }
@@ -98,9 +158,35 @@ struct Answer<'a> {
 pub fn allow(request: Request, content: &str, data: &Data) -> Result<(), String> {
     match (request, data.state) {
         (Request::Reboot, _) => Ok(()),
+        (Request::StickList | Request::StickMount, DataState::Ok) => Ok(()),
+        (Request::StickList | Request::StickMount, _) => {
+            Err("Without its data partition there is nothing to copy.".into())
+        }
+        (Request::UnitRestart, _) if RESTARTABLE.contains(&content.trim()) => Ok(()),
+        (Request::UnitRestart, _) => Err("This is no unit that is started again by hand.".into()),
         (Request::LndRestart | Request::WalletSeal, DataState::Ok) => Ok(()),
+        (Request::Place, DataState::Ok) => Ok(()),
+        (Request::Place, _) => Err("Without its data partition the box cannot keep a name.".into()),
+        // What disk it may be is decided where it is looked at.
+        (Request::DiskScan | Request::DiskMove | Request::DiskCancel | Request::DiskAdopt, DataState::Ok) => Ok(()),
+        (Request::DiskScan | Request::DiskMove | Request::DiskCancel | Request::DiskAdopt, _) => {
+            Err("Without its data partition the box moves no data.".into())
+        }
         (Request::LndRestart | Request::WalletSeal, _) => {
             Err("Without its data partition no wallet is touched.".into())
+        }
+        (Request::FactoryReset, DataState::Ok) => reset::allow(content, data),
+        (Request::FactoryReset, _) => Err("Without its data partition there is nothing to erase.".into()),
+        (
+            Request::UpdateInstall | Request::UpdateCancel | Request::UpdateRestart | Request::SlotSwitch,
+            DataState::Ok,
+        ) => Ok(()),
+        (Request::UpdateInstall | Request::UpdateCancel | Request::UpdateRestart | Request::SlotSwitch, _) => {
+            Err("Without its data partition the box cannot keep track of an update.".into())
+        }
+        (Request::NetworkTry | Request::NetworkConfirm | Request::NetworkWithdraw, DataState::Ok) => Ok(()),
+        (Request::NetworkTry | Request::NetworkConfirm | Request::NetworkWithdraw, _) => {
+            Err("Without its data partition the box cannot keep settings of the network.".into())
         }
         (_, DataState::Ok) => {
             Err("The data partition is in use and sound: there is nothing to repair or to set up.".into())
@@ -153,12 +239,40 @@ fn act(request: Request, content: &str, boot: &Boot) -> Result<(String, Then), E
         Request::Reboot | Request::DataRetry => Ok(("The box restarts.".into(), Then::Reboot)),
         Request::DataRepair => Ok((repair::repair(boot)?, Then::Reboot)),
         Request::DataFormat => Ok((repair::format(boot)?, Then::Reboot)),
+        Request::LndRestart | Request::WalletSeal if relocate::is_pending() => {
+            Err(Error::Refused("The data is being moved to another disk. LND starts again when that has ended.".into()))
+        }
         Request::LndRestart => {
             // Does not wait: LND takes the time it needs to stop, and the page follows the unit anyway.
             program::must("/usr/bin/systemctl", &["--no-block", "restart", "lnd.service"])?;
             Ok(("LND is being restarted.".into(), Then::GoOn))
         }
         Request::WalletSeal => Ok((seal::wallet_password(content)?, Then::GoOn)),
+        Request::StickList => {
+            let found = serde_json::to_string(&stick::list(&boot.disk));
+            Ok((found.map_err(|error| Error::Refused(error.to_string()))?, Then::GoOn))
+        }
+        Request::StickMount => Ok((stick::mount(content, &boot.disk)?, Then::GoOn)),
+        Request::NetworkTry => Ok((network::begin(&Places::of_box(), content, network::start_unit)?, Then::GoOn)),
+        Request::NetworkConfirm => Ok((network::confirm(&Places::of_box(), content)?, Then::GoOn)),
+        Request::NetworkWithdraw => Ok((network::withdraw(&Places::of_box())?, Then::GoOn)),
+        Request::Place => Ok((place::take(content)?, Then::GoOn)),
+        Request::DiskScan => survey::run().map(|()| ("The disks were looked at.".into(), Then::GoOn)),
+        Request::DiskMove => Ok((relocate::begin(content, boot)?, Then::GoOn)),
+        Request::DiskCancel => Ok((relocate::cancel()?, Then::GoOn)),
+        Request::DiskAdopt => Ok((relocate::adopt(content, boot)?, Then::Reboot)),
+        Request::UpdateInstall => Ok((update::begin(content, boot)?, Then::GoOn)),
+        Request::UpdateCancel => Ok((update::cancel(boot)?, Then::GoOn)),
+        Request::UpdateRestart => Ok((update::restart(boot)?, Then::Reboot)),
+        Request::SlotSwitch => Ok((update::switch(content, boot)?, Then::GoOn)),
+        Request::FactoryReset => Ok((reset::begin()?, Then::Reboot)),
+        Request::UnitRestart => {
+            // Not the text that came, but ours: whatever it was, it is one of four words now.
+            let unit = RESTARTABLE.into_iter().find(|unit| *unit == content.trim());
+            let unit = unit.ok_or_else(|| Error::Refused("This is no unit that is started again by hand.".into()))?;
+            program::must("/usr/bin/systemctl", &["--no-block", "restart", unit])?;
+            Ok((format!("{unit} is being restarted."), Then::GoOn))
+        }
     }
 }
 
@@ -192,7 +306,7 @@ fn take(run: &Path) -> Result<Vec<Taken>, Error> {
     let mut taken = Vec::new();
     for name in names.iter().filter(|name| !name.to_bytes().starts_with(b".")) {
         let request = name.to_str().ok().and_then(Request::from_name);
-        let content = request.map(|_| content(&requests, name));
+        let content = request.map(|request| content(&requests, name, request.longest()));
         if unlinkat(&requests, name.as_c_str(), UnlinkatFlags::NoRemoveDir).is_err() {
             unlinkat(&requests, name.as_c_str(), UnlinkatFlags::RemoveDir).at("remove", &folder)?;
         }
@@ -201,7 +315,7 @@ fn take(run: &Path) -> Result<Vec<Taken>, Error> {
     Ok(taken)
 }
 
-fn content(folder: &Dir, name: &CStr) -> Result<String, String> {
+fn content(folder: &Dir, name: &CStr, longest: u64) -> Result<String, String> {
     let refused = || "The request is not a plain, short file.".to_owned();
     // Without waiting: a named pipe would hold up everything.
     let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
@@ -211,8 +325,8 @@ fn content(folder: &Dir, name: &CStr) -> Result<String, String> {
         return Err(refused());
     }
     let mut content = String::new();
-    match std::fs::File::from(file).take(LONGEST + 1).read_to_string(&mut content) {
-        Ok(length) if length as u64 <= LONGEST => Ok(content),
+    match std::fs::File::from(file).take(longest + 1).read_to_string(&mut content) {
+        Ok(length) if length as u64 <= longest => Ok(content),
         _ => Err(refused()),
     }
 }
@@ -233,6 +347,15 @@ mod tests {
             assert!(allow(request, "S1", &data(DataState::Ok, "S1")).is_err(), "{request:?}");
         }
         assert_eq!(allow(Request::Reboot, "", &data(DataState::Ok, "S1")), Ok(()));
+    }
+
+    #[test]
+    fn only_units_of_the_list_are_started_again() {
+        let sound = data(DataState::Ok, "");
+        assert_eq!(allow(Request::UnitRestart, "avahi-daemon.service\n", &sound), Ok(()));
+        for unit in ["", "lnd.service", "sshd.service", "--user", "avahi-daemon.service lnd.service", "../x"] {
+            assert!(allow(Request::UnitRestart, unit, &sound).is_err(), "{unit}");
+        }
     }
 
     #[test]
@@ -287,7 +410,7 @@ mod tests {
         symlink(&secret, requests.join("data-format")).unwrap();
         nix::unistd::mkfifo(&requests.join("reboot"), Mode::S_IRWXU).unwrap();
         fs::create_dir(requests.join("data-retry")).unwrap();
-        fs::write(requests.join("data-repair"), "x".repeat(257)).unwrap();
+        fs::write(requests.join("data-repair"), "x".repeat(1025)).unwrap();
         let taken = take(run.path()).unwrap();
         assert_eq!(taken.len(), 4);
         assert!(taken.iter().all(|(_, content)| content.is_err()), "{taken:?}");

@@ -11,9 +11,11 @@ use crate::{
 };
 
 /// The credential's name, known to LND's unit, too. It is sealed with the value.
-const NAME: &str = "lnd.wallet-password";
-/// systemd looks for sealed credentials here, by way of a link in `/run`.
-const FOLDER: &str = "/data/system/credstore.encrypted";
+pub(crate) const NAME: &str = "lnd.wallet-password";
+/// The sealed credential, below the root of the data partition.
+pub const SEALED: &str = "system/credstore.encrypted/lnd.wallet-password";
+/// Where the sealed one is kept. `homebolt-boot unlock` makes it known to systemd.
+pub(crate) const FOLDER: &str = "/data/system/credstore.encrypted";
 const SYSTEMD_CREDS: &str = "/usr/bin/systemd-creds";
 
 /// LND wants eight characters at least; more than these never come from the manager.
@@ -32,13 +34,18 @@ pub fn wallet_password(password: &str) -> Result<String, Error> {
     files::write_atomic(&folder.join(NAME), &sealed, 0o600)?;
     // What cannot be opened again would be found out at the next start only.
     let path = folder.join(NAME);
-    let opened = program::answer(SYSTEMD_CREDS, &["decrypt".as_ref(), path.as_os_str(), "-".as_ref()], b"")?;
+    let opened = open(&path)?;
     if opened != password.as_bytes() {
         return Err(Error::Refused("The sealed password does not open again.".into()));
     }
     std::fs::File::open("/data/system").and_then(|folder| folder.sync_all()).at("save the folder", "/data/system")?;
     let chip = program::run(SYSTEMD_CREDS, &["has-tpm2", "--quiet"]).is_ok_and(|outcome| outcome.code == Some(0));
     Ok(if chip { "sealed-by-chip" } else { "sealed-by-disk" }.into())
+}
+
+/// What is sealed in the file.
+pub(crate) fn open(path: &Path) -> Result<Vec<u8>, Error> {
+    program::answer(SYSTEMD_CREDS, &["decrypt".as_ref(), path.as_os_str(), "-".as_ref()], b"")
 }
 
 /// Printable ASCII without spaces: LND takes the whole file for the password, a line's end included.

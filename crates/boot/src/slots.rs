@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use bootstate::{Counter, TRIES};
 use nix::mount::{MsFlags, mount, umount};
 use release::Release;
 use twin::{DataState, Slot, SlotStatus};
@@ -10,20 +11,16 @@ use crate::{
     console::note,
     disks::LINKS,
     error::{At, Error},
-    files,
-    grubenv::{Counter, GrubEnv},
+    esp, files,
     marks::{self, Mark, Stage},
     slotcfg::SlotCfg,
-    state::Boot,
+    state::{self, Boot},
+    update::evidence,
     verity::{self, Check},
 };
 
 pub const RELEASE: &str = "/usr/lib/homebolt/release.json";
-
-pub const GRUBENV: &str = "/efi/grub/grubenv";
 const RESULT: &str = "/run/homebolt/slots.json";
-/// After so many attempts GRUB takes the other slot.
-const TRIES: u8 = 3;
 
 /// What a failed slot left behind.
 #[derive(Debug)]
@@ -41,11 +38,10 @@ pub struct Evidence<'a> {
 pub fn run() -> Result<(), Error> {
     let booted = Boot::read()?;
     let release: Release = files::read_json(Path::new(RELEASE))?;
-    let env = grubenv();
+    let state = esp::read().map_err(|error| error.to_string());
     let slots = [Slot::A, Slot::B].map(|slot| (slot, boot_partition(slot)));
     let mut found = slots.each_ref().map(|(slot, cfg)| {
-        let counter =
-            env.as_ref().map_err(Clone::clone).and_then(|env| env.slot(*slot).map_err(|error| error.to_string()));
+        let counter = state.as_ref().map(|state| state.slot(*slot)).map_err(Clone::clone);
         let version = match cfg {
             _ if *slot == booted.slot => Some(release.version.clone()),
             cfg => cfg.as_ref().ok().and_then(|cfg| cfg.version.clone()),
@@ -53,13 +49,18 @@ pub fn run() -> Result<(), Error> {
         first_status(*slot, *slot == booted.slot, &counter, version)
     });
     // A slot that waits for its first copy has not failed.
-    let empty = env.as_ref().ok().and_then(GrubEnv::fill);
+    let empty = state.ok().and_then(|state| state.fill);
     for status in found.iter_mut().filter(|status| Some(status.slot) == empty) {
         status.problem = None;
     }
     files::write_json(Path::new(RESULT), &found)?;
 
     let record = (booted.data.state == DataState::Ok).then(|| marks::read(Path::new("/data")));
+    if record.is_some()
+        && let Err(error) = evidence::publish(Path::new("/data"), Path::new(state::FOLDER))
+    {
+        note(&format!("what failed starts left cannot be read by the pages: {error}"));
+    }
     for (status, (slot, cfg)) in
         found.iter_mut().zip(&slots).filter(|(status, _)| failed(status) && Some(status.slot) != empty)
     {
@@ -151,11 +152,6 @@ fn how_far(evidence: &Evidence) -> String {
 }
 
 const NEVER: &str = "it never got as far as its initrd's first mark: its kernel or initrd is broken";
-
-pub fn grubenv() -> Result<GrubEnv, String> {
-    let block = files::read_limited(Path::new(GRUBENV), 64 * 1024).map_err(|error| error.to_string())?;
-    GrubEnv::parse(&block).map_err(|error| format!("{GRUBENV}: {error}"))
-}
 
 pub fn link(kind: &str, slot: Slot) -> std::path::PathBuf {
     Path::new(LINKS).join(format!("{kind}-{}", if slot == Slot::A { 'a' } else { 'b' }))

@@ -19,6 +19,9 @@ pub struct Boot {
     /// Device of the booted disk.
     pub disk: String,
     pub root_hash: String,
+    /// Device of the data partition that was looked at last: on another disk where the data was moved.
+    #[serde(default)]
+    pub data_device: Option<String>,
     pub data: Data,
 }
 
@@ -44,8 +47,20 @@ mod tests {
 
     #[test]
     fn the_file_is_the_twin_s_boot_without_its_slots() {
-        let data = Data { state: DataState::Foreign, detail: "ntfs".into(), serial: "S1".into(), model: "M".into() };
-        let boot = Boot { slot: Slot::B, disk: "/dev/vda".into(), root_hash: "ab".repeat(32), data: data.clone() };
+        let data = Data {
+            state: DataState::Foreign,
+            detail: "ntfs".into(),
+            serial: "S1".into(),
+            model: "M".into(),
+            elsewhere: false,
+        };
+        let boot = Boot {
+            slot: Slot::B,
+            disk: "/dev/vda".into(),
+            root_hash: "ab".repeat(32),
+            data_device: None,
+            data: data.clone(),
+        };
         let mut json = serde_json::to_value(&boot).unwrap();
         json["slots"] = serde_json::json!([]);
         let twin: twin::Boot = serde_json::from_value(json).unwrap();

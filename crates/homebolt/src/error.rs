@@ -14,7 +14,15 @@ pub enum Error {
     #[error(transparent)]
     Build(#[from] crate::build::Error),
     #[error(transparent)]
+    Bundle(#[from] crate::bundle::Error),
+    #[error(transparent)]
+    Channel(#[from] crate::channel::Error),
+    #[error(transparent)]
     Flash(#[from] crate::flash::Error),
+    #[error(transparent)]
+    Keys(#[from] crate::keys::Error),
+    #[error(transparent)]
+    Rework(#[from] crate::rework::Error),
     #[error(transparent)]
     Run(#[from] crate::run::Error),
     #[error(transparent)]

@@ -17,6 +17,7 @@ use std::{
     net::{Ipv4Addr, TcpListener},
     path::{Path, PathBuf},
     process::Command,
+    sync::atomic::{AtomicU16, Ordering},
 };
 
 pub use firmware::Firmware;
@@ -70,6 +71,8 @@ pub enum Console {
 pub enum Cache {
     /// As on a real disk: a flush reaches the host's disk.
     Writeback,
+    /// The same past the host's memory: what is killed with the machine is what a real disk would lose.
+    None,
     /// Every write is on the host's disk: what a power cut leaves is what the guest was told.
     Writethrough,
     /// Fast, for machines whose disk is thrown away.
@@ -80,6 +83,7 @@ impl Cache {
     fn option(self) -> &'static str {
         match self {
             Self::Writeback => "writeback",
+            Self::None => "none",
             Self::Writethrough => "writethrough",
             Self::Unsafe => "unsafe",
         }
@@ -94,8 +98,13 @@ pub struct Machine {
     /// What the disk says its serial number is, at most 20 characters.
     pub serial: String,
     pub cache: Cache,
+    /// Further disks, raw, and their serial numbers. They keep what is written to them.
+    pub more: Vec<(PathBuf, String)>,
     /// Writes go to a temporary file and are gone with the machine.
     pub throw_away: bool,
+    /// Every write to the disk is kept there, too, in its order and in the format of Linux' dm-log-writes; what was there
+    /// before is lost. The disk then offers neither to discard nor to write zeroes, so that all the guest does is a write.
+    pub record: Option<PathBuf>,
     /// Keeps the firmware's variables, the sockets and the console's log. Short: the paths of sockets are limited.
     pub folder: PathBuf,
     pub cores: u32,
@@ -108,10 +117,14 @@ pub struct Machine {
     pub console: Console,
     /// Ports of 127.0.0.1, and to which port of the guest each leads.
     pub forwards: Vec<(u16, u16)>,
+    /// The same for another address of the guest than the one that it is given.
+    pub forwards_to: Vec<(u16, Ipv4Addr, u16)>,
     /// A second network card whose frames come and go as datagrams of a Unix socket.
     pub wire: Option<Wire>,
     /// A root shell on the second serial line, for tests. Nothing in the image takes part in it.
     pub shell: bool,
+    /// A security chip (TPM2): the control socket of the program that is one, see swtpm(8).
+    pub chip: Option<PathBuf>,
     /// A watchdog that restarts the machine.
     pub watchdog: bool,
     /// What the clock shows at the start, for example `2026-11-21T12:00:00`; `None`: this computer's time.
@@ -136,7 +149,9 @@ impl Machine {
             disk: disk.into(),
             serial: "HOMEBOLT-VM".into(),
             cache: Cache::Writeback,
+            more: Vec::new(),
             throw_away: false,
+            record: None,
             folder: folder.into(),
             cores: 2,
             memory: 1024,
@@ -144,8 +159,10 @@ impl Machine {
             display: "none".into(),
             console: Console::Log,
             forwards: Vec::new(),
+            forwards_to: Vec::new(),
             wire: None,
             shell: false,
+            chip: None,
             watchdog: false,
             clock: None,
         }
@@ -162,6 +179,9 @@ impl Machine {
         let variables = self.file("firmware.vars");
         if !variables.exists() {
             std::fs::copy(&firmware.variables, &variables).map_err(Error::io("copy", &firmware.variables))?;
+        }
+        if let Some(log) = &self.record {
+            std::fs::File::create(log).map_err(Error::io("create", log))?;
         }
         let mut command = Command::new(PROGRAM);
         // Where `snapshot=on` keeps what is thrown away.
@@ -181,23 +201,27 @@ impl Machine {
         if !self.kvm {
             line.add("-accel tcg,thread=multi");
         }
-        line.pair("-cpu", if self.kvm { "host" } else { "max" });
+        // Emulated, each feature costs time: with all of them (`max`) a start takes two fifths more, and a model of a maker
+        // whose processors leak has the kernel guard against that.
+        line.pair("-cpu", if self.kvm { "host" } else { "qemu64" });
         line.pair("-smp", self.cores.to_string()).pair("-m", self.memory.to_string());
         line.pair("-display", &self.display);
         line.pair("-drive", format!("if=pflash,unit=0,format=raw,readonly=on,file={}", quoted(code)));
         line.pair("-drive", format!("if=pflash,unit=1,format=raw,file={}", quoted(variables)));
-        let (cache, throw_away) = (self.cache.option(), if self.throw_away { "on" } else { "off" });
-        line.pair(
-            "-drive",
-            format!(
-                "if=none,id=disk,format=raw,discard=unmap,detect-zeroes=unmap,cache={cache},snapshot={throw_away},file={}",
-                quoted(&self.disk)
-            ),
-        );
-        line.pair("-device", format!("virtio-blk-pci,drive=disk,bootindex=0,serial={}", self.serial));
+        let cache = self.cache.option();
+        self.disk_arguments(&mut line, cache);
+        for (place, (path, serial)) in self.more.iter().enumerate() {
+            let file = quoted(path);
+            line.pair("-drive", format!("if=none,id=more{place},format=raw,discard=unmap,cache={cache},file={file}"));
+            // No model of its own: `virtio-blk-pci` like the first, so that the kernel's names follow the order here.
+            line.pair("-device", format!("virtio-blk-pci,drive=more{place},serial={serial},id=more{place}"));
+        }
         let mut user = "user,id=house".to_owned();
         for (host, guest) in &self.forwards {
             user += &format!(",hostfwd=tcp:127.0.0.1:{host}-:{guest}");
+        }
+        for (host, address, guest) in &self.forwards_to {
+            user += &format!(",hostfwd=tcp:127.0.0.1:{host}-{address}:{guest}");
         }
         line.pair("-netdev", user).add("-device virtio-net-pci,netdev=house,mac=52:54:00:68:62:01");
         if let Some(wire) = &self.wire {
@@ -231,11 +255,37 @@ impl Machine {
                 line.pair("-smbios", format!("type=11,value={credential}"));
             }
         }
+        if let Some(chip) = &self.chip {
+            line.pair("-chardev", format!("socket,id=chip,path={}", quoted(chip)));
+            line.add("-tpmdev emulator,id=tpm,chardev=chip -device tpm-crb,tpmdev=tpm");
+        }
         if self.watchdog {
             line.add("-device i6300esb -action watchdog=reset");
         }
         line.pair("-rtc", format!("base={}", self.clock.as_deref().unwrap_or("utc")));
         line.0
+    }
+
+    fn disk_arguments(&self, line: &mut Line, cache: &str) {
+        let disk = quoted(&self.disk);
+        let (drive, device) = match &self.record {
+            Some(log) => {
+                let log = quoted(log);
+                let drive = format!(
+                    "driver=blklogwrites,cache={cache},file.driver=file,file.filename={disk},log.driver=file,log.filename={log}"
+                );
+                (drive, ",discard=off,write-zeroes=off")
+            }
+            None => {
+                let throw_away = if self.throw_away { "on" } else { "off" };
+                let drive = format!(
+                    "format=raw,discard=unmap,detect-zeroes=unmap,cache={cache},snapshot={throw_away},file={disk}"
+                );
+                (drive, "")
+            }
+        };
+        line.pair("-drive", format!("if=none,id=disk,{drive}"));
+        line.pair("-device", format!("virtio-blk-pci,drive=disk,bootindex=0,serial={}{device}", self.serial));
     }
 }
 
@@ -273,14 +323,31 @@ pub fn port_is_free(port: u16, option: &'static str) -> Result<(), Error> {
     }
 }
 
-/// A port of 127.0.0.1 that was free a moment ago.
+/// A port of 127.0.0.1 that was free a moment ago. It is below those that the kernel gives to outgoing connections, and a
+/// process gets it once in a long while, so that it stays free until its server starts.
 pub fn free_port() -> io::Result<u16> {
-    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
+    const FIRST: u16 = 20_000;
+    const COUNT: u16 = 12_000;
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    if NEXT.load(Ordering::Relaxed) == 0 {
+        // Each process begins somewhere else: the kernel's own choice is as good as any.
+        let start = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
+        let _ = NEXT.compare_exchange(0, start, Ordering::Relaxed, Ordering::Relaxed);
+    }
+    let ports = (0..COUNT).map(|_| FIRST + NEXT.fetch_add(1, Ordering::Relaxed) % COUNT);
+    let mut free = ports.filter(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok());
+    free.next().ok_or_else(|| io::ErrorKind::AddrInUse.into())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_free_port_is_below_those_of_outgoing_connections_and_comes_once() {
+        let (one, two) = (free_port().unwrap(), free_port().unwrap());
+        assert!((20_000..32_000).contains(&one) && (20_000..32_000).contains(&two) && one != two, "{one}, {two}");
+    }
 
     fn text(machine: &Machine) -> String {
         let words = machine.arguments(Path::new("/f/code.fd"), Path::new("/f/vars,1.fd"));
@@ -291,7 +358,9 @@ mod tests {
     fn ports_are_forwarded_on_loopback_only() {
         let mut machine = Machine::new("/d/disk.img", "/tmp/x");
         machine.forwards = vec![(8443, 8443), (8080, 80)];
+        machine.forwards_to = vec![(9443, Ipv4Addr::new(10, 0, 2, 77), 8443)];
         let text = text(&machine);
+        assert!(text.contains("hostfwd=tcp:127.0.0.1:9443-10.0.2.77:8443"), "{text}");
         assert!(text.contains("hostfwd=tcp:127.0.0.1:8443-:8443,hostfwd=tcp:127.0.0.1:8080-:80"), "{text}");
         assert_eq!(text.matches("hostfwd").count(), text.matches("tcp:127.0.0.1:").count());
     }
@@ -301,6 +370,16 @@ mod tests {
         let machine = Machine::new("/d/a,b.img", "/tmp/x");
         let text = text(&machine);
         assert!(text.contains("file=/d/a,,b.img") && text.contains("file=/f/vars,,1.fd"), "{text}");
+    }
+
+    #[test]
+    fn a_recorded_disk_has_a_log_and_nothing_that_is_not_a_write() {
+        let mut machine = Machine::new("/d/disk.img", "/tmp/x");
+        assert!(!text(&machine).contains("blklogwrites"));
+        machine.record = Some("/d/a,b.log".into());
+        let text = text(&machine);
+        assert!(text.contains("driver=blklogwrites,") && text.contains("log.filename=/d/a,,b.log"), "{text}");
+        assert!(text.contains("serial=HOMEBOLT-VM,discard=off,write-zeroes=off") && !text.contains("=unmap"), "{text}");
     }
 
     #[test]

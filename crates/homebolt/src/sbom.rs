@@ -1,4 +1,4 @@
-//! The parts list of an image: CycloneDX 1.6 JSON of its Debian packages, crates and Go modules.
+//! The parts list of an image: CycloneDX 1.6 JSON of its Debian packages, crates, Go modules and data.
 //!
 //! The same contents give the same bytes: the time is that of the sources, the serial number comes from the content.
 
@@ -27,6 +27,17 @@ pub struct DebianPackage {
     pub licence: Option<String>,
 }
 
+/// A package that was built from source.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct SourcePackage {
+    pub name: String,
+    pub version: String,
+    /// As the package states it, not necessarily an SPDX expression.
+    pub licence: Option<String>,
+    /// Its name in the lists of vulnerabilities, `cpe:2.3:…`.
+    pub cpe: Option<String>,
+}
+
 /// A crate compiled into one of our programs.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Crate {
@@ -47,6 +58,16 @@ pub struct GoModule {
     pub sum: Option<String>,
 }
 
+/// A file that is no program, such as the headers of a chain.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DataFile {
+    pub name: String,
+    /// What it is of and how far it goes, for example `mainnet-899999`.
+    pub version: String,
+    /// Lower-case hexadecimal.
+    pub sha256: String,
+}
+
 /// All that is in an image.
 #[derive(Debug)]
 pub struct Contents<'a> {
@@ -54,8 +75,11 @@ pub struct Contents<'a> {
     /// Debian's name of the distribution, for example `trixie`.
     pub distribution: &'a str,
     pub debian: &'a [DebianPackage],
+    /// Of the buildroot base.
+    pub source: &'a [SourcePackage],
     pub crates: &'a [Crate],
     pub go: &'a [GoModule],
+    pub data: &'a [DataFile],
 }
 
 /// Why there is no parts list.
@@ -86,7 +110,11 @@ pub fn document(contents: &Contents) -> Result<String, Error> {
     // By reference: sorted, and what is named twice stands once.
     let mut parts = BTreeMap::new();
     let debian = contents.debian.iter().map(|package| debian(package, contents.distribution));
-    for part in debian.chain(contents.crates.iter().map(rust)).chain(contents.go.iter().map(go)) {
+    let programs = debian
+        .chain(contents.source.iter().map(source))
+        .chain(contents.crates.iter().map(rust))
+        .chain(contents.go.iter().map(go));
+    for part in programs.chain(contents.data.iter().map(data)) {
         parts.insert(part["bom-ref"].as_str().unwrap_or_default().to_owned(), part);
     }
     let root = format!("homebolt-{}-{}", release.board, release.version);
@@ -152,6 +180,18 @@ fn debian(package: &DebianPackage, distribution: &str) -> Value {
     part
 }
 
+fn source(package: &SourcePackage) -> Value {
+    let purl = format!("pkg:generic/{}@{}", escape(&package.name), escape(&package.version));
+    let mut part = part("library", &package.name, &package.version, &purl, None);
+    if let Some(licence) = &package.licence {
+        part["licenses"] = json!([{"license": {"name": licence}}]);
+    }
+    if let Some(cpe) = &package.cpe {
+        part["cpe"] = json!(cpe);
+    }
+    part
+}
+
 fn rust(krate: &Crate) -> Value {
     let kind = if krate.name == RUST_STD { "generic" } else { "cargo" };
     let purl = format!("pkg:{kind}/{}@{}", escape(&krate.name), escape(&krate.version));
@@ -173,6 +213,11 @@ fn go(module: &GoModule) -> Value {
         part["properties"] = json!([{"name": "homebolt:go.sum", "value": sum}]);
     }
     part
+}
+
+fn data(file: &DataFile) -> Value {
+    let purl = format!("pkg:generic/{}@{}", escape(&file.name), escape(&file.version));
+    part("data", &file.name, &file.version, &purl, Some(&file.sha256))
 }
 
 fn part(kind: &str, name: &str, version: &str, purl: &str, sha256: Option<&str>) -> Value {

@@ -6,6 +6,8 @@ mod sums;
 #[cfg(test)]
 pub(crate) mod tests;
 
+pub(crate) use contents::{overlap, slots};
+
 use std::path::{Path, PathBuf};
 
 use release::Manifest;

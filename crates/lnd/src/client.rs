@@ -3,6 +3,8 @@
 mod backups;
 mod chain;
 mod channels;
+mod forwards;
+mod graph;
 mod invoices;
 mod node;
 mod payments;
@@ -22,6 +24,7 @@ use twin::{MilliSat, Sat};
 pub use self::{
     backups::ScbBlob,
     channels::{CloseChannel, Closed, ClosedHow, Closings, OpenChannel, OpenTo, Openings},
+    forwards::{Forward, Forwards},
     invoices::NewInvoice,
     payments::{Pay, PayTo, Paying, Progress, Request as PaymentRequest},
     wallet::{NewWallet, Recovery},

@@ -70,12 +70,21 @@ fn late(config: &Config, action: &'static str) -> Error {
 }
 
 async fn tls(config: &Config) -> Result<TlsStream<TcpStream>, Error> {
+    tls_for(config, b"h2").await
+}
+
+/// The same for HTTP/1.1, at another of LND's addresses: its REST listener shows the same certificate.
+pub async fn connect_rest(config: &Config) -> Result<TlsStream<TcpStream>, Error> {
+    tls_for(config, b"http/1.1").await
+}
+
+async fn tls_for(config: &Config, protocol: &[u8]) -> Result<TlsStream<TcpStream>, Error> {
     let address = config.address;
     let pinned = certificate(&config.certificate)?;
     let tcp = timeout(CONNECT_LIMIT, TcpStream::connect(address)).await.map_err(|_| late(config, "answer"))?;
     // The kind alone: the owner needs no error number.
     let tcp = tcp.map_err(|error| Error::Unreachable { address, what: error.kind().to_string() })?;
-    let connector = TlsConnector::from(Arc::new(client(pinned)));
+    let connector = TlsConnector::from(Arc::new(client(pinned, protocol)));
     let name = ServerName::IpAddress(address.ip().into());
     let handshake = timeout(CONNECT_LIMIT, connector.connect(name, tcp)).await;
     handshake.map_err(|_| late(config, "finish the TLS handshake"))?.map_err(|source| {
@@ -105,14 +114,14 @@ fn certificate(path: &Path) -> Result<CertificateDer<'static>, Error> {
     })
 }
 
-fn client(pinned: CertificateDer<'static>) -> ClientConfig {
+fn client(pinned: CertificateDer<'static>, protocol: &[u8]) -> ClientConfig {
     let provider = Arc::new(ring::default_provider());
     let verifier = Arc::new(Pinned { certificate: pinned, provider: provider.clone() });
     // The provider is given and the versions are the safe ones, hence nothing can be missing here.
     #[expect(clippy::expect_used, reason = "the ring provider speaks the default versions of TLS")]
     let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().expect("ring");
     let mut client = builder.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth();
-    client.alpn_protocols = vec![b"h2".to_vec()];
+    client.alpn_protocols = vec![protocol.to_vec()];
     client
 }
 

@@ -15,6 +15,7 @@ pub mod client;
 pub mod connect;
 mod error;
 pub mod macaroon;
+pub mod passage;
 pub mod types;
 pub mod watch;
 
@@ -26,9 +27,9 @@ pub use error::{Error, SeedFault};
 pub use types::{ChannelPoint, Hash, NodeId, Preimage, Secret};
 pub use watch::state;
 
-/// Messages and clients, made at build time from `proto/`.
-#[allow(unreachable_pub, clippy::all, reason = "generated code")]
-pub(crate) mod proto {
+/// Messages and clients, made at build time from `proto/`. For tests that stand in for LND; all else uses [`Client`].
+#[allow(unreachable_pub, clippy::all, missing_debug_implementations, reason = "generated code")]
+pub mod proto {
     pub mod lnrpc {
         include!(concat!(env!("OUT_DIR"), "/lnrpc.rs"));
     }

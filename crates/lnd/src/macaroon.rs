@@ -135,6 +135,38 @@ impl Client {
     }
 }
 
+/// The root key that a macaroon says to be made with; `None` where it is no macaroon of LND's. Whether it is true only
+/// LND can tell, which alone has the keys.
+pub fn root_key_of(macaroon: &[u8]) -> Option<u64> {
+    use prost::Message;
+    /// Field kinds of libmacaroons' binary form, version 2.
+    const VERSION: u8 = 2;
+    const LOCATION: u8 = 1;
+    const IDENTIFIER: u8 = 2;
+    /// Of the bakery's identifiers, before a protobuf message.
+    const BAKERY: u8 = 3;
+    #[derive(Clone, PartialEq, Message)]
+    struct Identifier {
+        #[prost(bytes = "vec", tag = "2")]
+        storage: Vec<u8>,
+    }
+    let (version, mut rest) = macaroon.split_first()?;
+    let mut field = |kind: u8| {
+        let (found, mut after) = rest.split_first().filter(|(found, _)| **found == kind)?;
+        let length = usize::try_from(prost::decode_length_delimiter(&mut after).ok()? as u64).ok()?;
+        let content = after.get(..length)?;
+        rest = after.get(length..)?;
+        Some((*found, content))
+    };
+    if *version != VERSION {
+        return None;
+    }
+    field(LOCATION);
+    let (_, identifier) = field(IDENTIFIER)?;
+    let message = identifier.strip_prefix(&[BAKERY])?;
+    std::str::from_utf8(&Identifier::decode(message).ok()?.storage).ok()?.parse().ok()
+}
+
 fn not_reserved(root_key: u64) -> Result<(), Error> {
     if [LND_ROOT_KEY, OWN_ROOT_KEY].contains(&root_key) { Err(Error::ReservedKey(root_key)) } else { Ok(()) }
 }
@@ -201,6 +233,38 @@ mod tests {
         assert!(matches!(not_reserved(0), Err(Error::ReservedKey(0))));
         assert!(not_reserved(OWN_ROOT_KEY).is_err());
         assert!(not_reserved(7).is_ok());
+    }
+
+    /// As LND bakes it: location `lnd`, an identifier, no caveat, a signature.
+    fn baked(root_key: &str) -> Vec<u8> {
+        let mut identifier = vec![3, 0x0a, 2, 7, 7, 0x12, u8::try_from(root_key.len()).unwrap()];
+        identifier.extend(root_key.as_bytes());
+        let mut macaroon = vec![2, 1, 3, b'l', b'n', b'd', 2, u8::try_from(identifier.len()).unwrap()];
+        macaroon.extend(identifier);
+        macaroon.extend([0, 0, 6, 1, 9]);
+        macaroon
+    }
+
+    #[test]
+    fn the_root_key_stands_in_a_macaroon_and_in_nothing_else() {
+        assert_eq!(root_key_of(&baked("18446744073709551615")), Some(u64::MAX));
+        assert_eq!(root_key_of(&baked("0")), Some(0));
+        assert_eq!(root_key_of(&baked("x")), None);
+        assert_eq!(root_key_of(b""), None);
+        let whole = baked("12345");
+        assert!((0..15).all(|length| root_key_of(&whole[..length]).is_none()));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_bytes_make_it_fall_over(bytes in proptest::collection::vec(proptest::num::u8::ANY, 0..80), at in 0_usize..30, with: u8) {
+            root_key_of(&bytes);
+            let mut near = baked("7");
+            if let Some(byte) = near.get_mut(at) {
+                *byte = with;
+            }
+            root_key_of(&near);
+        }
     }
 
     #[test]

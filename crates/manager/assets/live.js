@@ -1,25 +1,28 @@
 "use strict";
-// Keeps a page live where the browser runs scripts; every page works without.
+// Keeps a page live; every page works without.
 (() => {
+  // At the end of the session: to the sign-in.
+  const open = (path) => {
+    const source = new EventSource(path);
+    source.addEventListener("bye", () => { source.close(); location.reload(); });
+    return source;
+  };
   const live = document.querySelectorAll("[data-live]");
   const note = document.getElementById("connection");
-  if (live.length && window.EventSource) {
-    const source = new EventSource("/events");
+  if (live.length) {
+    const source = open("/events");
     for (const part of live) {
       source.addEventListener(part.id, (event) => {
         if (part.innerHTML !== event.data) part.innerHTML = event.data;
       });
     }
-    // The session is over: the server sends the page to the sign-in.
-    const leave = () => { source.close(); location.reload(); };
-    source.addEventListener("bye", leave);
     source.onopen = () => { if (note) note.textContent = ""; };
     source.onerror = () => {
-      if (source.readyState === EventSource.CLOSED) leave();
-      else if (note) note.textContent = "The box does not answer at the moment. What you see may be old.";
+      if (source.readyState === EventSource.CLOSED) location.reload();
+      else if (note) note.textContent = note.dataset.away;
     };
   }
-  // After a restart: back to the start page as soon as the box answers again.
+  // After a restart: back as soon as the box answers.
   const wait = document.querySelector("[data-wait]");
   if (wait) {
     let gone = false;
@@ -30,7 +33,7 @@
       } catch { gone = true; }
     }, 3000);
   }
-  // Something goes on: the page is asked for again, and changed in place only if it is another one.
+  // Something goes on: changed in place.
   const poll = document.querySelector("[data-poll]");
   if (poll) {
     setInterval(async () => {
@@ -43,9 +46,19 @@
         const main = document.querySelector("main");
         if (next && !next.querySelector("[data-poll]")) return location.replace(from);
         if (next && next.innerHTML !== main.innerHTML) main.innerHTML = next.innerHTML;
-      } catch { /* The box is busy or away: the next try tells. */ }
+      } catch { /* The next try tells. */ }
     }, Number(poll.dataset.poll) * 1000);
   }
+  // Proposes the reader's time zone.
+  const zone = document.querySelector("select[data-zone]");
+  const own = zone && Intl.DateTimeFormat().resolvedOptions().timeZone;
+  if (own && zone.querySelector(`option[value="${CSS.escape(own)}"]`)) zone.value = own;
+  // The journal: new lines on top.
+  const follow = document.querySelector("[data-follow]");
+  if (follow) open(follow.dataset.follow).addEventListener("line", (event) => {
+    follow.insertAdjacentHTML("afterbegin", event.data);
+    while (follow.children.length > 500) follow.lastElementChild.remove();
+  });
   const show = document.getElementById("show-passwords");
   if (show) {
     show.closest("p").hidden = false;

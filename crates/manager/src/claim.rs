@@ -25,6 +25,20 @@ const LENGTH: usize = 8;
 const TRIES: u8 = 5;
 const PAUSE: Duration = Duration::from_secs(60);
 
+fn new_letters() -> Result<[u8; LENGTH], Error> {
+    Ok(random::<LENGTH>()?.map(|byte| ALPHABET[usize::from(byte % 32)]))
+}
+
+/// A code of the same form for something else.
+pub(crate) fn new_code() -> Result<String, Error> {
+    Ok(String::from_utf8_lossy(&new_letters()?).into_owned())
+}
+
+/// What was typed, as codes are compared: case, spaces and dashes do not matter.
+pub(crate) fn letters(typed: &str) -> Vec<u8> {
+    typed.bytes().filter(u8::is_ascii_alphanumeric).map(|byte| byte.to_ascii_uppercase()).take(64).collect()
+}
+
 /// Why a code was not accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Refusal {
@@ -60,7 +74,7 @@ impl Claim {
         let kept = kept.and_then(|kept| Some((<[u8; LENGTH]>::try_from(kept.code.as_bytes()).ok()?, kept.failed)));
         let (code, failed) = match kept {
             Some(kept) => kept,
-            None => (random::<LENGTH>()?.map(|byte| ALPHABET[usize::from(byte % 32)]), 0),
+            None => (new_letters()?, 0),
         };
         // Restarted during a pause: the pause begins anew, as how much of it is left is not known.
         let locked_until = (failed >= TRIES).then(|| Instant::now() + PAUSE);
@@ -86,8 +100,7 @@ impl Claim {
             }
             *tries = Tries::default();
         }
-        let typed: Vec<u8> =
-            typed.bytes().filter(u8::is_ascii_alphanumeric).map(|byte| byte.to_ascii_uppercase()).take(64).collect();
+        let typed = letters(typed);
         // Slices of unequal length are unequal at once; the length of the code is no secret.
         let right = bool::from(typed.as_slice().ct_eq(&self.code));
         tries.failed = if right { 0 } else { tries.failed + 1 };

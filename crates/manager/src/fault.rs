@@ -1,7 +1,11 @@
 //! When the data partition cannot be used: what was found, and what may be asked of the box.
 
-use std::path::{Path, PathBuf};
+use std::{
+    borrow::Cow,
+    path::{Path, PathBuf},
+};
 
+use rust_i18n::t;
 use twin::{Data, DataState};
 
 use crate::{
@@ -28,6 +32,8 @@ pub(crate) enum FaultKind {
     Missing,
     Foreign,
     Damaged,
+    /// The data was moved to a disk that is not there.
+    Away,
     /// The partition is fine, the manager's own files in it are not.
     State,
 }
@@ -40,6 +46,7 @@ impl Fault {
             DataState::Missing => FaultKind::Missing,
             DataState::Foreign => FaultKind::Foreign,
             DataState::Damaged => FaultKind::Damaged,
+            DataState::Away => FaultKind::Away,
         };
         let (detail, serial, model) = (data.detail.clone(), data.serial.clone(), data.model.clone());
         Some(Self { kind, detail, serial, model, aside: None })
@@ -58,12 +65,13 @@ impl Fault {
     }
 
     /// In a few words, for a heading and the console.
-    pub(crate) fn title(&self) -> &'static str {
+    pub(crate) fn title(&self) -> Cow<'static, str> {
         match self.kind {
-            FaultKind::Missing => "The data partition is missing",
-            FaultKind::Foreign => "The data partition holds something else",
-            FaultKind::Damaged => "The data partition is damaged",
-            FaultKind::State => "The manager's files cannot be used",
+            FaultKind::Missing => t!("recovery.fault.missing"),
+            FaultKind::Foreign => t!("recovery.fault.foreign"),
+            FaultKind::Damaged => t!("recovery.fault.damaged"),
+            FaultKind::State => t!("recovery.fault.state"),
+            FaultKind::Away => t!("recovery.fault.away"),
         }
     }
 

@@ -1,38 +1,55 @@
 //! The health gate: is this slot fit to be kept?
 //!
 //! ```text
-//! root ─┐
-//! data ─┤ all at once, each with its limit          all well ─► RAUC: mark good ─► exit 0
-//! clock ┼──────────────────────────────────────────►
-//! https ┘                                           any fails ─► not marked     ─► exit 1, the unit restarts the box
+//! root            ─┐
+//! data            ─┤
+//! write           ─┤ all at once, each with its limit     all well ─► RAUC: mark good ─► exit 0
+//! clock           ─┼─────────────────────────────────────►
+//! https           ─┤                                      any fails ─► not marked     ─► exit 1, the unit restarts the box
+//! network ─► name ─┘ network only while an update is being tried
 //! ```
+//! While an update is being tried, the network must work as it did before, and the box must answer under its own name. Later
+//! a router that is away is no reason to give a system up that has proved itself: the name is looked up and told, no more.
+//!
 //! What was found is printed, written to `gate.json` in the run directory and noted in the record of boots on the data
 //! partition, so that the other slot can say why this one was given up. Running it again does the same again.
 
+mod network;
+
 use std::{
-    fs, io,
+    fs,
+    io::{self, Write as _},
     net::SocketAddr,
     path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, Instant},
 };
 
+use argh::FromArgs;
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper::{Request, StatusCode, body::Bytes, client::conn::http1};
 use hyper_util::rt::TokioIo;
+use platform::avahi::Found;
 use rustls::{ClientConfig, RootCertStore, crypto::ring};
 use rustls_pki_types::{CertificateDer, ServerName, pem::PemObject};
 use tokio::{net::TcpStream, time::timeout};
 use tokio_rustls::TlsConnector;
 use twin::{
     Boot, DataState,
+    net::Link,
     source::{now, sentence},
+    updates::Trial,
 };
 
-/// Limits: what only reads files; the manager's answer, from its first to its last try; RAUC; the note in the record of
-/// boots. Together they stay below 90 s, as the first two run side by side.
+/// Limits: what only reads files; a write, which a slow card may keep waiting; the network cards; the manager's answer, by
+/// its address and by its name, from its first to its last try; the name when it is told only; RAUC; the note in the record
+/// of boots. Together they stay below 100 s: up to RAUC all run side by side, but for the name, which follows the cards.
 const FILES_LIMIT: Duration = Duration::from_secs(5);
+const WRITE_LIMIT: Duration = Duration::from_secs(20);
+const NETWORK_LIMIT: Duration = Duration::from_secs(41);
 const HTTPS_LIMIT: Duration = Duration::from_secs(50);
+const NAME_LIMIT: Duration = Duration::from_secs(30);
+const TELL_LIMIT: Duration = Duration::from_secs(12);
 const RAUC_LIMIT: Duration = Duration::from_secs(25);
 const NOTE_LIMIT: Duration = Duration::from_secs(2);
 /// One try at the manager's answer, and the pause before the next.
@@ -42,34 +59,40 @@ const TRY_PAUSE: Duration = Duration::from_secs(1);
 /// Where the manager keeps its authority: as a rule, and while it has no usable state.
 const AUTHORITIES: [&str; 2] = ["/data/homebolt/tls/authority.pem", "/run/homebolt/manager/tls/authority.pem"];
 
-#[derive(Debug, Clone, clap::Args)]
+/// Check whether this slot is fit to be kept, and mark it good
+#[derive(Debug, Clone, FromArgs)]
+#[argh(subcommand, name = "gate")]
 pub(crate) struct Args {
-    /// Where boot.json is and gate.json is written
-    #[arg(long, value_name = "DIR", default_value = "/run/homebolt")]
+    /// where boot.json is and gate.json is written
+    #[argh(option, arg_name = "dir", default = "PathBuf::from(\"/run/homebolt\")")]
     run_dir: PathBuf,
-    /// The mount point of the data partition
-    #[arg(long, value_name = "DIR", default_value = "/data")]
+    /// the mount point of the data partition
+    #[argh(option, arg_name = "dir", default = "PathBuf::from(\"/data\")")]
     data: PathBuf,
     /// PEM file with the certificate of the device's authority; may be repeated. One of those that exist must have
     /// signed the manager's: while the data partition is at fault, it has one for the time being
-    #[arg(long, value_name = "FILE", default_values = AUTHORITIES)]
+    #[argh(option, arg_name = "file", default = "AUTHORITIES.map(PathBuf::from).to_vec()")]
     ca: Vec<PathBuf>,
-    /// What this system knows of itself
-    #[arg(long, value_name = "FILE", default_value = "/usr/lib/homebolt/release.json")]
+    /// what this system knows of itself
+    #[argh(option, arg_name = "file", default = "PathBuf::from(\"/usr/lib/homebolt/release.json\")")]
     release: PathBuf,
-    /// Where the manager must answer
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8443")]
+    /// where the manager must answer
+    #[argh(option, arg_name = "address", default = "SocketAddr::from(([127, 0, 0, 1], 8443))")]
     https: SocketAddr,
-    /// The name that its certificate must carry
-    #[arg(long, value_name = "NAME", default_value = "homelab.local")]
+    /// the name that its certificate must carry
+    #[argh(option, arg_name = "name", default = "String::from(\"homelab.local\")")]
     server_name: String,
-    /// The program that notes the outcome in the record of boots
-    #[arg(long, value_name = "FILE", default_value = "/usr/lib/homebolt/homebolt-boot")]
+    /// the program that notes the outcome in the record of boots
+    #[argh(option, arg_name = "file", default = "PathBuf::from(\"/usr/lib/homebolt/homebolt-boot\")")]
     boot_helper: PathBuf,
-    /// The folder that holds proc and sys
-    #[arg(long, value_name = "DIR", default_value = "/", hide = true)]
+    /// the folder that holds proc and sys
+    #[argh(option, hidden_help, arg_name = "dir", default = "PathBuf::from(\"/\")")]
     kernel: PathBuf,
 }
+
+/// The job of an update, and what the gate writes to see that it can, both below the data partition's root.
+const JOB: &str = "system/update-job.json";
+const TRACE: &str = "system/gate.trace";
 
 /// The slot is not fit.
 #[derive(Debug, thiserror::Error)]
@@ -100,22 +123,39 @@ type Verdict = Result<String, String>;
 
 /// Makes all checks and, when all are well, tells RAUC that the slot is good.
 pub(crate) async fn run(args: Args) -> Result<(), GateError> {
-    run_with(args, platform::rauc::mark_good()).await
+    run_with(args, platform::rauc::mark_good(), platform::links::read, platform::avahi::own).await
 }
 
 async fn run_with(
     args: Args,
     mark_good: impl Future<Output = Result<String, platform::Error>>,
+    links: impl AsyncFn() -> Result<Vec<Link>, platform::Error>,
+    own_name: impl AsyncFn() -> Result<Option<Found>, platform::Error>,
 ) -> Result<(), GateError> {
     let args = Arc::new(args);
     let boot = Arc::new(platform::boot::report(&args.run_dir).map_err(|error| sentence(&error)));
-    let (root, data, clock, https) = tokio::join!(
+    let trial = trial(&args.data, &boot);
+    let named = async {
+        let Some(trial) = &trial else {
+            // What is told only must not keep LND waiting.
+            return (None, judge("name", TELL_LIMIT, network::by_name(&args, TELL_LIMIT, false, own_name)).await);
+        };
+        // A box has its name once it has an address.
+        let network = judge("network", NETWORK_LIMIT, network::as_before(&trial.cards, &links)).await;
+        let outside = links().await.is_ok_and(|links| network::is_reached(&trial.cards, &links));
+        (Some(network), judge("name", NAME_LIMIT, network::by_name(&args, NAME_LIMIT, outside, own_name)).await)
+    };
+    let (root, data, write, clock, https, (network, name)) = tokio::join!(
         judge("root", FILES_LIMIT, blocking(&args, &boot, |args, boot| root(&args.kernel, boot))),
         judge("data", FILES_LIMIT, blocking(&args, &boot, |args, boot| data(&args.kernel, &args.data, boot))),
+        judge("write", WRITE_LIMIT, blocking(&args, &boot, |args, boot| write_through(&args.data, boot))),
         judge("clock", FILES_LIMIT, blocking(&args, &boot, |args, _| clock(&args.release, now()))),
         judge("https", HTTPS_LIMIT, https(&args)),
+        named,
     );
-    let mut findings = vec![root, data, clock, https];
+    let name = if trial.is_some() { name } else { name.excused() };
+    let mut findings = vec![root, data, write, clock, https, name];
+    findings.extend(network);
     if findings.iter().all(|finding| finding.ok) {
         let marking = async { mark_good.await.map_err(|error| sentence(&error)) };
         findings.push(judge("rauc", RAUC_LIMIT, marking).await);
@@ -129,6 +169,19 @@ impl Finding {
     fn line(&self) -> String {
         format!("{}: {}", self.check, self.message)
     }
+
+    /// Told, and no reason to give up a system that was good before.
+    fn excused(self) -> Self {
+        let message = if self.ok { self.message } else { format!("{}; this is told only", self.message) };
+        Self { ok: true, message, ..self }
+    }
+}
+
+/// The update that this start tries, as root's file says; `None` also where there is no such file.
+fn trial(data: &Path, boot: &BootReport) -> Option<Trial> {
+    let boot = boot.as_ref().ok().filter(|boot| boot.data.state == DataState::Ok)?;
+    let trial: Trial = serde_json::from_slice(&fs::read(data.join(JOB)).ok()?).ok()?;
+    trial.is_of(boot.slot, &boot.root_hash).then_some(trial)
 }
 
 /// Lets a check take its time up to its limit.
@@ -185,6 +238,7 @@ fn data(kernel: &Path, data: &Path, boot: &BootReport) -> Verdict {
         DataState::Missing => return Ok("there is no data partition, which is not the slot's fault".into()),
         DataState::Foreign => return Ok("the data partition is not ours, which is not the slot's fault".into()),
         DataState::Damaged => return Ok("the data partition is damaged, which is not the slot's fault".into()),
+        DataState::Away => return Ok("the disk with the data is not there, which is not the slot's fault".into()),
     }
     let path = data.display();
     let mount = mount_at(kernel, data)?.ok_or(format!("{path} is not mounted, though the initrd found it well"))?;
@@ -192,6 +246,26 @@ fn data(kernel: &Path, data: &Path, boot: &BootReport) -> Verdict {
         return Err(format!("{path} is mounted, but its file system is read-only"));
     }
     Ok(format!("{path} is mounted ({}) and can be written", mount.kind))
+}
+
+/// What is written to the data partition arrives on the disk. A full one is not the slot's fault.
+fn write_through(data: &Path, boot: &BootReport) -> Verdict {
+    if boot.as_ref().map_err(Clone::clone)?.data.state != DataState::Ok {
+        return Ok("there is no usable data partition to write to, which is not the slot's fault".into());
+    }
+    let path = data.join(TRACE);
+    let written = fs::File::create(&path).and_then(|mut file| {
+        file.write_all(&[b'.'; 4096])?;
+        file.sync_all()
+    });
+    let removed = fs::remove_file(&path);
+    match written.and(removed) {
+        Ok(()) => Ok("a file was written to the data partition".into()),
+        Err(error) if error.kind() == io::ErrorKind::StorageFull => {
+            Ok("the data partition is full, which is not the slot's fault".into())
+        }
+        Err(error) => Err(format!("no file can be written to the data partition: {error}")),
+    }
 }
 
 /// The clock does not stand before this system was made.
@@ -206,25 +280,28 @@ fn clock(release: &Path, now: u64) -> Verdict {
 /// The manager answers over HTTPS, under its name and with a certificate of the device's authority. It is asked again
 /// until it does: it may still be starting.
 async fn https(args: &Args) -> Verdict {
+    let tries = again(HTTPS_LIMIT, async || {
+        healthz(args.https, &args.server_name, &args.ca).await?;
+        Ok(format!("the manager answers on {} as {}", args.https, args.server_name))
+    });
+    tries.await.map_err(|why| format!("the manager is not well on {}: {why}", args.https))
+}
+
+/// Tries until it is well, for less than `limit`, so that the reason is told and not only the time.
+async fn again(limit: Duration, check: impl AsyncFn() -> Verdict) -> Verdict {
     let last = std::sync::Mutex::new(String::from("no try ended"));
     let tries = async {
         loop {
-            let answer = timeout(TRY_LIMIT, healthz(args.https, &args.server_name, &args.ca)).await;
+            let answer = timeout(TRY_LIMIT, check()).await;
             match answer.unwrap_or_else(|_| Err(format!("it did not answer within {} seconds", TRY_LIMIT.as_secs()))) {
-                Ok(()) => break,
+                Ok(well) => break well,
                 Err(why) => *last.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = why,
             }
             tokio::time::sleep(TRY_PAUSE).await;
         }
     };
-    // Ends before its finding's own limit, so that the reason is told and not only the time.
-    match timeout(HTTPS_LIMIT - TRY_PAUSE, tries).await {
-        Ok(()) => Ok(format!("the manager answers on {} as {}", args.https, args.server_name)),
-        Err(_) => {
-            let why = last.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
-            Err(format!("the manager is not well on {}: {why}", args.https))
-        }
-    }
+    let ended = timeout(limit - TRY_PAUSE, tries).await;
+    ended.map_err(|_| last.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner))
 }
 
 /// One `GET /healthz`.

@@ -50,7 +50,7 @@ impl Limits {
     }
 }
 
-fn quota((burst, period): (u32, Duration)) -> Quota {
+pub(crate) fn quota((burst, period): (u32, Duration)) -> Quota {
     let burst = NonZeroU32::new(burst).unwrap_or(NonZeroU32::MIN);
     Quota::with_period(period).unwrap_or_else(|| Quota::per_minute(burst)).allow_burst(burst)
 }

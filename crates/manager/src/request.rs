@@ -32,13 +32,70 @@ pub(crate) enum Task {
     LndRestart,
     /// Seal the wallet's password (the content) as a credential of LND's unit.
     WalletSeal,
+    /// Name the machine and set its time zone: one line each.
+    Place,
+    /// Try a plan for the network (a [`netconf::Try`] in JSON).
+    NetworkTry,
+    /// Keep the plan that is tried; the content is its code.
+    NetworkConfirm,
+    /// Take the plan back at once.
+    NetworkWithdraw,
+    /// Look at the disks again.
+    DiskScan,
+    /// Move the data to another disk, which the content describes.
+    DiskMove,
+    /// End a move that is not done.
+    DiskCancel,
+    /// Use the data partition that the content describes, and restart.
+    DiskAdopt,
+    /// Say which USB sticks are plugged in.
+    StickList,
+    /// Mount the stick with this serial number (the content) where the manager may write.
+    StickMount,
+    /// Start another unit (the content, one of [`RESTARTABLE`]) again.
+    UnitRestart,
+    /// Install the update that the content and `update.json` describe.
+    UpdateInstall,
+    /// End an installation that goes on.
+    UpdateCancel,
+    /// Restart into what was installed.
+    UpdateRestart,
+    /// Go back to the other system, whose version is the content.
+    SlotSwitch,
+    /// Erase the data and begin anew.
+    FactoryReset,
 }
+
+/// The units that the owner may start again. The root program has the same list.
+pub(crate) const RESTARTABLE: [&str; 5] = [
+    "lnd.service",
+    "homebolt-manager.service",
+    "systemd-timesyncd.service",
+    "avahi-daemon.service",
+    "systemd-networkd.service",
+];
 
 impl Task {
     fn name(self) -> &'static str {
         match self {
             Self::LndRestart => "lnd-restart",
             Self::WalletSeal => "wallet-seal",
+            Self::Place => "place",
+            Self::NetworkTry => "network-try",
+            Self::NetworkConfirm => "network-confirm",
+            Self::NetworkWithdraw => "network-withdraw",
+            Self::DiskScan => "disk-scan",
+            Self::DiskMove => "disk-move",
+            Self::DiskCancel => "disk-cancel",
+            Self::DiskAdopt => "disk-adopt",
+            Self::StickList => "stick-list",
+            Self::StickMount => "stick-mount",
+            Self::UnitRestart => "unit-restart",
+            Self::UpdateInstall => "update-install",
+            Self::UpdateCancel => "update-cancel",
+            Self::UpdateRestart => "update-restart",
+            Self::SlotSwitch => "slot-switch",
+            Self::FactoryReset => "factory-reset",
         }
     }
 }

@@ -3,13 +3,15 @@
 use std::fmt;
 
 use serde::Deserialize;
+use zeroize::Zeroize;
 
-/// Keeps `T` out of every `Debug` output. There is no `Display` and no `Serialize`.
+/// Keeps `T` out of every `Debug` output, and erases it from memory when it is dropped. There is no `Display` and no
+/// `Serialize`.
 #[derive(Clone, Deserialize)]
 #[serde(transparent)]
-pub(crate) struct Secret<T>(T);
+pub(crate) struct Secret<T: Zeroize>(T);
 
-impl<T> Secret<T> {
+impl<T: Zeroize> Secret<T> {
     pub(crate) fn new(value: T) -> Self {
         Self(value)
     }
@@ -20,7 +22,13 @@ impl<T> Secret<T> {
     }
 }
 
-impl<T> fmt::Debug for Secret<T> {
+impl<T: Zeroize> Drop for Secret<T> {
+    fn drop(&mut self) {
+        self.0.zeroize();
+    }
+}
+
+impl<T: Zeroize> fmt::Debug for Secret<T> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str("[secret]")
     }
@@ -28,10 +36,28 @@ impl<T> fmt::Debug for Secret<T> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    };
+
     use super::*;
 
     #[test]
     fn a_secret_does_not_show_in_debug_output() {
-        assert_eq!(format!("{:?}", Some(Secret::new("hunter2"))), "Some([secret])");
+        assert_eq!(format!("{:?}", Some(Secret::new("hunter2".to_owned()))), "Some([secret])");
+    }
+
+    #[test]
+    fn a_secret_is_erased_when_it_is_dropped() {
+        struct Watched(Arc<AtomicBool>);
+        impl Zeroize for Watched {
+            fn zeroize(&mut self) {
+                self.0.store(true, Ordering::Relaxed);
+            }
+        }
+        let erased = Arc::new(AtomicBool::new(false));
+        drop(Secret::new(Watched(erased.clone())));
+        assert!(erased.load(Ordering::Relaxed));
     }
 }

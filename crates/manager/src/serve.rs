@@ -19,21 +19,30 @@ use tokio::{
 use twin::{Data, Twin};
 
 use crate::{
+    access::{factor::Factor, phones::Phones, reset::Reset},
+    api::Api,
+    chain,
     claim::Claim,
     console,
+    copies::{self, Copies},
     error::Error,
     fault::Fault,
     http::{self, Listeners, routes},
     limits::Limits,
     node::Node,
     pages::node::send::Tickets,
+    payments::Payments,
+    place::{self, Place},
+    rates,
     request::Desk,
     session::Sessions,
-    setup::{self, Setup},
+    setup::{self, Setup, headers::Shipped},
     shared::{House, Shared},
     sources::{self, Places},
     sse::Hub,
+    support::Bundles,
     tls::{self, Authority, Keeper, Names},
+    updates::{self, Updates},
     watchdog,
     wizard::Wizard,
 };
@@ -46,8 +55,12 @@ pub(crate) struct Config {
     pub(crate) run_dir: PathBuf,
     pub(crate) release: PathBuf,
     pub(crate) lnd: std::net::SocketAddr,
+    pub(crate) lnd_rest: std::net::SocketAddr,
     pub(crate) lnd_dir: PathBuf,
     pub(crate) config_dir: PathBuf,
+    pub(crate) headers_dir: PathBuf,
+    pub(crate) keyring: PathBuf,
+    pub(crate) channel: PathBuf,
 }
 
 /// Runs until a signal, or until the data partition comes or goes: then the start must be gone through again, and
@@ -58,12 +71,14 @@ pub(crate) async fn run(config: Config, listeners: Listeners) -> Result<(), Erro
     let (twin, sender, reader) = Twin::new();
     tasks.spawn(twin.run());
     let places = Places { run_dir: config.run_dir.clone(), data: config.state_dir.clone() };
-    let mut node = Node::new(config.lnd, config.lnd_dir.clone(), config.state_dir.join("lnd.macaroon"));
+    let mut node =
+        Node::new(config.lnd, config.lnd_rest, config.lnd_dir.clone(), config.state_dir.join("lnd.macaroon"));
     let boot = sources::start(places, &sender, &mut tasks).await;
     let watching = node.watch(&sender, &mut tasks);
     settle(&reader, &boot).await;
 
-    let begun = begin(&config, release, reader.clone(), &boot, node, sender.clone()).await?;
+    let latest = watching.backup.clone();
+    let begun = begin(&config, release, reader.clone(), &boot, node, latest, sender.clone()).await?;
     let store = begun.house.as_ref().map(|house| house.store.clone());
     let (stop, stopped) = watch::channel(());
     let mut servers = JoinSet::new();
@@ -134,6 +149,7 @@ async fn begin(
     twin: twin::Reader,
     boot: &twin::Boot,
     node: Node,
+    latest: watch::Receiver<Option<lnd::watch::LatestBackup>>,
     sender: twin::Sender,
 ) -> Result<Begun, Error> {
     let manager = config.run_dir.join("manager");
@@ -145,7 +161,7 @@ async fn begin(
     let (fault, kept) = match Fault::of_data(&boot.data) {
         Some(fault) => (Some(fault), None),
         // Whatever of the state cannot be used: the box says so, and never begins as if it were new.
-        None => match open_state(config, &host, release.built).await {
+        None => match open_state(config, &host, release.built, latest).await {
             Ok(kept) => (None, Some(kept)),
             Err(error) => {
                 tracing::error!(%error, "the manager's files cannot be used");
@@ -172,24 +188,35 @@ async fn begin(
         fault,
         asked: Mutex::new(None),
         again: Notify::new(),
+        place: watch::Sender::new(kept.as_ref().map(|kept| kept.place.clone()).unwrap_or_default()),
     });
-    let house = kept.map(|Kept { store, sessions, wizard, setup, .. }| {
-        let (limits, hub, desk) = (Limits::new(), Arc::new(Hub::new()), Desk::default());
-        let tickets = Tickets::default();
-        Arc::new(House {
-            shared: shared.clone(),
-            store,
-            sessions,
-            limits,
-            wizard,
-            setup,
-            node,
-            tickets,
-            desk,
-            sender,
-            hub,
-        })
-    });
+    let house = kept.map(
+        |Kept { store, sessions, wizard, setup, copies, payments, api, factor, reset, phones, updates, .. }| {
+            let (limits, hub, desk) = (Limits::new(), Arc::new(Hub::new()), Desk::default());
+            let tickets = Tickets::default();
+            Arc::new(House {
+                shared: shared.clone(),
+                store,
+                sessions,
+                limits,
+                wizard,
+                setup,
+                node,
+                copies,
+                tickets,
+                payments,
+                desk,
+                sender,
+                hub,
+                api,
+                factor,
+                reset,
+                phones,
+                support: Bundles::default(),
+                updates,
+            })
+        },
+    );
     Ok(Begun { shared, house, keeper })
 }
 
@@ -198,13 +225,18 @@ impl Begun {
     fn spawn(&self, tasks: &mut JoinSet<()>, watching: lnd::watch::Watching) {
         let (keeper, twin) = (self.keeper.clone(), self.shared.twin.clone());
         tasks.spawn(keeper.run(twin));
-        let owned = self.house.as_ref().map(|house| house.wizard.watch());
-        tasks.spawn(console::run(self.shared.clone(), owned));
+        let told = self.house.as_ref().map(|house| (house.wizard.watch(), house.reset.watch()));
+        tasks.spawn(console::run(self.shared.clone(), told));
         if let Some(house) = &self.house {
             let (hub, shared) = (house.hub.clone(), self.shared.clone());
             tasks.spawn(async move { hub.run(shared).await });
             tasks.spawn(sweep(house.clone()));
+            tasks.spawn(crate::network::follow(house.clone()));
+            tasks.spawn(copies::run(house.clone()));
+            tasks.spawn(chain::follow(house.setup.subscribe(), house.sender.clone()));
+            tasks.spawn(rates::run(house.payments.subscribe(), house.sender.clone()));
             tasks.spawn(setup::follow(house.clone(), watching.state));
+            tasks.spawn(updates::run(house.clone()));
         }
     }
 }
@@ -214,6 +246,8 @@ async fn sweep(house: Arc<House>) {
     loop {
         interval.tick().await;
         house.limits.sweep();
+        house.api.pace.sweep();
+        house.support.sweep();
         if let Err(error) = house.sessions.sweep().await {
             tracing::warn!(%error, "ended sessions are still in the database");
         }
@@ -226,10 +260,23 @@ struct Kept {
     sessions: Sessions,
     wizard: Wizard,
     setup: Setup,
+    copies: Copies,
+    api: Api,
+    factor: Factor,
+    reset: Arc<Reset>,
+    phones: Phones,
+    payments: Payments,
+    updates: Updates,
     authority: Arc<Authority>,
+    place: Place,
 }
 
-async fn open_state(config: &Config, host: &str, built: u64) -> Result<Kept, Error> {
+async fn open_state(
+    config: &Config,
+    host: &str,
+    built: u64,
+    latest: watch::Receiver<Option<lnd::watch::LatestBackup>>,
+) -> Result<Kept, Error> {
     let state_dir = &config.state_dir;
     // Only the last folder: on the box it lies on the data partition, whose absence must not be papered over.
     make_folder(state_dir)?;
@@ -237,8 +284,18 @@ async fn open_state(config: &Config, host: &str, built: u64) -> Result<Kept, Err
     let authority = Arc::new(Authority::open(&state_dir.join("tls"), host, built, false)?);
     let sessions = Sessions::load(store.clone()).await?;
     let wizard = Wizard::open(store.clone()).await?;
-    let setup = Setup::open(store.clone(), config.config_dir.clone()).await?;
-    Ok(Kept { store, sessions, wizard, setup, authority })
+    let setup = Setup::open(store.clone(), config.config_dir.clone(), Shipped::find(&config.headers_dir)).await?;
+    let copies = Copies::open(store.clone(), state_dir, &config.run_dir, &setup.choices(), latest).await?;
+    let api = Api::open(store.clone()).await?;
+    let place = store.setting(place::KEY).await?.unwrap_or_default();
+    let factor = Factor::open(store.clone()).await?;
+    let reset = Arc::new(Reset::open(store.clone(), &config.run_dir).await?);
+    let phones = Phones::open(store.clone()).await?;
+    let payments = Payments::open(store.clone()).await?;
+    let (keyring, channel) = (config.keyring.clone(), config.channel.clone());
+    let places = updates::Places { state_dir: state_dir.clone(), keyring, channel };
+    let updates = Updates::open(store.clone(), places).await?;
+    Ok(Kept { store, sessions, wizard, setup, copies, payments, api, factor, reset, phones, updates, authority, place })
 }
 
 fn make_folder(folder: &Path) -> Result<(), Error> {

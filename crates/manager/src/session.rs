@@ -30,6 +30,33 @@ const NOTE: Duration = Duration::from_secs(60);
 /// Live sessions at once; the one idle for longest makes room. It bounds memory, no household comes near it.
 const AT_ONCE: usize = 64;
 
+/// Who is at the other end of a session.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Visitor {
+    pub(crate) address: IpAddr,
+    /// What the browser calls itself, in short; empty where it does not.
+    pub(crate) browser: String,
+}
+
+impl From<IpAddr> for Visitor {
+    fn from(address: IpAddr) -> Self {
+        Self { address, browser: String::new() }
+    }
+}
+
+/// A session as its list shows it; times in seconds since 1970.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Listed {
+    /// Tells it apart from the others. Made of the token's hash and good for nothing else.
+    pub(crate) name: String,
+    pub(crate) address: String,
+    pub(crate) browser: String,
+    pub(crate) created: u64,
+    pub(crate) last_seen: u64,
+    /// It is the one that asks.
+    pub(crate) is_own: bool,
+}
+
 pub(crate) struct Sessions {
     store: Store,
     live: Mutex<HashMap<TokenHash, Live>>,
@@ -37,6 +64,9 @@ pub(crate) struct Sessions {
 
 struct Live {
     kind: Kind,
+    address: String,
+    browser: String,
+    created: u64,
     csrf: String,
     seen: Instant,
     noted: Instant,
@@ -66,10 +96,13 @@ impl Current {
 }
 
 impl Live {
-    fn new(kind: Kind, id: &TokenHash, seen: Instant) -> Self {
+    fn new(session: &Session, seen: Instant) -> Self {
+        let Session { token_hash, kind, address, browser, created, .. } = session;
         // Derived from the hash, which only the box knows, so it need not be kept; it cannot be led back to the token.
-        let csrf = URL_SAFE_NO_PAD.encode(Sha256::new().chain_update(b"homebolt csrf ").chain_update(id).finalize());
-        Self { kind, csrf, seen, noted: seen, end: watch::Sender::new(()) }
+        let csrf = URL_SAFE_NO_PAD.encode(derived(b"homebolt csrf ", token_hash));
+        let (address, browser) = (address.clone(), browser.clone());
+        let end = watch::Sender::new(());
+        Self { kind: *kind, address, browser, created: *created, csrf, seen, noted: seen, end }
     }
 
     fn is_over(&self, now: Instant) -> bool {
@@ -92,8 +125,8 @@ impl Sessions {
             // A session of the future tells that the clock went back: nothing is known about its age.
             let age = wall.checked_sub(since).map(Duration::from_secs);
             match age.and_then(|age| instant.checked_sub(age)) {
-                Some(seen) if !Live::new(session.kind, &session.token_hash, seen).is_over(instant) => {
-                    live.insert(session.token_hash, Live::new(session.kind, &session.token_hash, seen));
+                Some(seen) if !Live::new(&session, seen).is_over(instant) => {
+                    live.insert(session.token_hash, Live::new(&session, seen));
                 }
                 _ => over.push(session.token_hash),
             }
@@ -113,11 +146,13 @@ impl Sessions {
     }
 
     /// A session not yet begun: its token for the cookie and its row for the store.
-    pub(crate) fn prepare(kind: Kind, address: IpAddr) -> Result<(Secret<String>, Session), Error> {
+    pub(crate) fn prepare(kind: Kind, visitor: impl Into<Visitor>) -> Result<(Secret<String>, Session), Error> {
+        let Visitor { address, browser } = visitor.into();
         let token = URL_SAFE_NO_PAD.encode(random::<32>()?);
         let wall = now();
         let token_hash = hash(&token);
-        let session = Session { token_hash, kind, address: address.to_string(), created: wall, last_seen: wall };
+        let address = address.to_string();
+        let session = Session { token_hash, kind, address, browser, created: wall, last_seen: wall };
         Ok((Secret::new(token), session))
     }
 
@@ -129,16 +164,24 @@ impl Sessions {
             let oldest = live.iter().min_by_key(|(_, entry)| entry.seen).map(|(id, _)| *id);
             oldest.map(|id| live.remove(&id));
         }
-        live.insert(session.token_hash, Live::new(session.kind, &session.token_hash, now));
+        live.insert(session.token_hash, Live::new(session, now));
     }
 
     /// Begins a session and writes `entry` about it. On a full disk the session lives in memory alone: an owner who
     /// cannot sign in cannot make room.
-    pub(crate) async fn begin(&self, kind: Kind, address: IpAddr, entry: Audit) -> Result<Secret<String>, Error> {
-        let (token, session) = Self::prepare(kind, address)?;
+    pub(crate) async fn begin(
+        &self,
+        kind: Kind,
+        visitor: impl Into<Visitor>,
+        entry: Audit,
+    ) -> Result<Secret<String>, Error> {
+        let (token, session) = Self::prepare(kind, visitor)?;
         match self.store.begin_session(session.clone(), entry).await {
             Err(store::Error::Full) => {
-                tracing::warn!(%address, "the data disk is full: a session and its audit line are not saved");
+                tracing::warn!(
+                    address = session.address,
+                    "the data disk is full: a session and its audit line are not saved"
+                );
             }
             outcome => outcome?,
         }
@@ -208,6 +251,30 @@ impl Sessions {
         others
     }
 
+    /// The owner's live sessions, the one last used first; `own` is the one that asks.
+    pub(crate) fn list(&self, own: TokenHash) -> Vec<Listed> {
+        let (instant, wall) = (Instant::now(), now());
+        let live = self.live();
+        let owners = live.iter().filter(|(_, entry)| entry.kind == Kind::Owner && !entry.is_over(instant));
+        let mut list: Vec<Listed> = owners
+            .map(|(id, entry)| Listed {
+                name: name(id),
+                address: entry.address.clone(),
+                browser: entry.browser.clone(),
+                created: entry.created,
+                last_seen: wall.saturating_sub(instant.saturating_duration_since(entry.seen).as_secs()),
+                is_own: *id == own,
+            })
+            .collect();
+        list.sort_by_key(|listed| (!listed.is_own, std::cmp::Reverse(listed.last_seen)));
+        list
+    }
+
+    /// The session that [`Self::list`] calls so.
+    pub(crate) fn named(&self, wanted: &str) -> Option<TokenHash> {
+        self.live().keys().find(|id| name(id) == wanted).copied()
+    }
+
     /// Ends what is over.
     pub(crate) async fn sweep(&self) -> Result<(), Error> {
         let over: Vec<TokenHash> = {
@@ -219,6 +286,41 @@ impl Sessions {
         };
         if over.is_empty() { Ok(()) } else { Ok(self.store.end_sessions(over, None).await?) }
     }
+}
+
+fn derived(what: &[u8], id: &TokenHash) -> [u8; 32] {
+    Sha256::new().chain_update(what).chain_update(id).finalize().into()
+}
+
+fn name(id: &TokenHash) -> String {
+    hex::encode(&derived(b"homebolt session name ", id)[..8])
+}
+
+/// A browser and its system in short, of what it says of itself: enough for a person to know it again.
+pub(crate) fn browser(agent: &str) -> String {
+    let find =
+        |known: &[(&str, &'static str)]| known.iter().find(|(mark, _)| agent.contains(mark)).map(|(_, name)| *name);
+    // Most claim to be several: the one that names the others stands first.
+    let program = find(&[
+        ("Firefox/", "Firefox"),
+        ("Edg", "Edge"),
+        ("OPR/", "Opera"),
+        ("SamsungBrowser/", "Samsung Internet"),
+        ("Chromium/", "Chromium"),
+        ("Chrome/", "Chrome"),
+        ("Safari/", "Safari"),
+        ("curl/", "curl"),
+    ]);
+    let system = find(&[
+        ("Android", "Android"),
+        ("iPhone", "iPhone"),
+        ("iPad", "iPad"),
+        ("CrOS", "ChromeOS"),
+        ("Windows", "Windows"),
+        ("Mac OS", "macOS"),
+        ("Linux", "Linux"),
+    ]);
+    [program, system].into_iter().flatten().collect::<Vec<_>>().join(", ")
 }
 
 fn hash(token: &str) -> TokenHash {
@@ -297,6 +399,40 @@ mod tests {
         sessions.end(current.id, entry()).await.unwrap();
         assert!(end.changed().await.is_err());
         assert!(sessions.watch(&current.id).is_none());
+    }
+
+    #[tokio::test]
+    async fn the_list_tells_sessions_apart_without_their_hash_or_token() {
+        let folder = tempfile::tempdir().unwrap();
+        let sessions = sessions(&folder).await;
+        let phone = Visitor { address: "192.168.1.9".parse().unwrap(), browser: "Safari, iPhone".into() };
+        let one = sessions.begin(Kind::Owner, HOME, entry()).await.unwrap();
+        let two = sessions.begin(Kind::Owner, phone, entry()).await.unwrap();
+        sessions.begin(Kind::Claim, HOME, entry()).await.unwrap();
+        let own = sessions.find(one.expose(), HOME).unwrap().id;
+        let list = sessions.list(own);
+        assert_eq!(list.len(), 2);
+        assert!(list[0].is_own && !list[1].is_own);
+        assert_eq!((list[1].address.as_str(), list[1].browser.as_str()), ("192.168.1.9", "Safari, iPhone"));
+        let other = sessions.named(&list[1].name).unwrap();
+        assert_eq!(other, hash(two.expose()));
+        assert!(!hex::encode(other).contains(&list[1].name));
+        sessions.end(other, entry()).await.unwrap();
+        assert_eq!(sessions.list(own).len(), 1);
+        // After a restart they are listed as before.
+        let store = sessions.store.clone();
+        drop(sessions);
+        let again = Sessions::load(store).await.unwrap();
+        assert_eq!(again.list(own)[0].name, list[0].name);
+    }
+
+    #[test]
+    fn a_browser_is_named_in_short() {
+        let chrome =
+            "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/126.0 Safari/537.36";
+        assert_eq!(browser(chrome), "Chrome, Linux");
+        assert_eq!(browser("Mozilla/5.0 (Windows NT 10.0; rv:128.0) Gecko/20100101 Firefox/128.0"), "Firefox, Windows");
+        assert_eq!(browser("<script>"), "");
     }
 
     #[tokio::test]

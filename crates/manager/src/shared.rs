@@ -7,19 +7,26 @@ use std::{
 
 use release::Release;
 use store::Store;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 use crate::{
+    access::{factor::Factor, phones::Phones, reset::Reset},
+    api::Api,
     claim::Claim,
+    copies::Copies,
     fault::Fault,
     limits::Limits,
     node::Node,
     pages::node::send::Tickets,
+    payments::Payments,
+    place::Place,
     request::{Desk, Request},
     session::Sessions,
     setup::Setup,
     sse::Hub,
+    support::Bundles,
     tls::Authority,
+    updates::Updates,
     wizard::Wizard,
 };
 
@@ -36,6 +43,8 @@ pub(crate) struct Shared {
     pub(crate) asked: Mutex<Option<(Request, u64)>>,
     /// Rung when the manager must go through its start again.
     pub(crate) again: Notify,
+    /// Language and time zone of the box.
+    pub(crate) place: watch::Sender<Place>,
 }
 
 impl Shared {
@@ -55,11 +64,23 @@ pub(crate) struct House {
     pub(crate) wizard: Wizard,
     pub(crate) setup: Setup,
     pub(crate) node: Node,
+    /// Copies of the channel backup.
+    pub(crate) copies: Copies,
     /// Payments that were shown and not confirmed, and what became of the others.
     pub(crate) tickets: Tickets,
+    /// What the owner set about paying.
+    pub(crate) payments: Payments,
     /// What is asked of root, one after the other.
     pub(crate) desk: Desk,
     /// Where the manager itself tells the twin what it does.
     pub(crate) sender: twin::Sender,
     pub(crate) hub: Arc<Hub>,
+    pub(crate) api: Api,
+    /// The second factor of the sign-in.
+    pub(crate) factor: Factor,
+    /// The way back for who forgot the password.
+    pub(crate) reset: Arc<Reset>,
+    pub(crate) phones: Phones,
+    pub(crate) support: Bundles,
+    pub(crate) updates: Updates,
 }

@@ -6,7 +6,7 @@ use tokio::task::JoinSet;
 use twin::{Sender, Update};
 
 /// The units the owner sees. systemd lists those it does not know as inactive.
-const UNITS: &[&str] = &[
+pub(crate) const UNITS: &[&str] = &[
     "homebolt-manager.service",
     "homebolt-gate.service",
     "lnd.service",
@@ -32,9 +32,15 @@ pub(crate) async fn start(places: Places, twin: &Sender, tasks: &mut JoinSet<()>
     if let Ok(network) = platform::network::read() {
         let _ = twin.send(Update::Network(network)).await;
     }
-    tasks.spawn(platform::boot::run(places.run_dir, twin.clone()));
+    tasks.spawn(platform::boot::run(places.run_dir.clone(), twin.clone()));
+    tasks.spawn(platform::disks::run(places.run_dir.clone(), twin.clone()));
+    tasks.spawn(platform::updates::run(places.run_dir.clone(), twin.clone()));
     tasks.spawn(platform::systemd::run(UNITS, twin.clone()));
     tasks.spawn(platform::network::run(twin.clone()));
+    tasks.spawn(platform::links::run(twin.clone()));
+    tasks.spawn(platform::wifi::run(twin.clone()));
+    tasks.spawn(platform::outside::run(twin.clone()));
+    tasks.spawn(platform::netconf::run(places.run_dir.clone(), twin.clone()));
     tasks.spawn(platform::resources::run(PathBuf::from("/"), places.data, twin.clone()));
     boot
 }

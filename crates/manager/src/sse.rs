@@ -15,6 +15,7 @@ use tokio_stream::wrappers::{BroadcastStream, errors::BroadcastStreamRecvError};
 use twin::Topic;
 
 use crate::{
+    language::{self, Manner},
     pages::home::Fragment,
     session::Current,
     shared::{House, Shared},
@@ -61,7 +62,7 @@ impl Hub {
                     let state = shared.twin.state();
                     for (fragment, last) in Fragment::ALL.into_iter().zip(&mut last) {
                         if fragment.topics().iter().any(|topic| topics.contains(topic)) {
-                            let html: Arc<str> = fragment.render(&state, &shared.release).into_string().into();
+                            let html: Arc<str> = text(fragment, &state, &shared).into();
                             if last.as_ref() != Some(&html) {
                                 *last = Some(html.clone());
                                 let _ = self.messages.send((fragment, html));
@@ -81,8 +82,7 @@ pub(crate) fn stream(house: Arc<House>, current: Current) -> Sse<impl Stream<Ite
         let shared = house.shared.clone();
         move || {
             let state = shared.twin.state();
-            let render = |fragment: Fragment| event(fragment, &fragment.render(&state, &shared.release).into_string());
-            stream::iter(Fragment::ALL.map(render))
+            stream::iter(Fragment::ALL.map(|fragment| event(fragment, &text(fragment, &state, &shared))))
         }
     };
     let first = all();
@@ -95,7 +95,7 @@ pub(crate) fn stream(house: Arc<House>, current: Current) -> Sse<impl Stream<Ite
 }
 
 /// Resolves when the session is ended, or has run out.
-async fn end(house: Arc<House>, current: Current) {
+pub(crate) async fn end(house: Arc<House>, current: Current) {
     let Some(mut ended) = house.sessions.watch(&current.id) else { return };
     while house.sessions.is_live(&current.id) {
         // `changed` fails when the session is dropped; time running out has to be asked for.
@@ -103,6 +103,11 @@ async fn end(house: Arc<House>, current: Current) {
             return;
         }
     }
+}
+
+/// A fragment in the language of the box: all open pages get the same text.
+fn text(fragment: Fragment, state: &twin::State, shared: &Shared) -> String {
+    language::writing(Manner::of_box(shared), || fragment.render(state, &shared.release).into_string())
 }
 
 fn event(fragment: Fragment, html: &str) -> Event {

@@ -4,11 +4,18 @@
 //! again at intervals, and when what it reads is gone it says so in its [`twin::SourceHealth`] and tries again with
 //! growing waits. A source returns only when the twin is gone.
 
+pub mod avahi;
 pub mod boot;
+pub mod disks;
+pub mod links;
+pub mod netconf;
 pub mod network;
+pub mod outside;
 pub mod rauc;
 pub mod resources;
 pub mod systemd;
+pub mod updates;
+pub mod wifi;
 
 use std::path::PathBuf;
 
@@ -27,6 +34,20 @@ pub enum Error {
     SystemdTimeout { action: &'static str, seconds: u64 },
     #[error("the connection to the system bus ended")]
     Disconnected,
+    #[error("systemd-networkd failed to {action}")]
+    Networkd { action: &'static str, source: zbus::Error },
+    #[error("systemd-networkd did not {action} within {seconds} seconds")]
+    NetworkdTimeout { action: &'static str, seconds: u64 },
+    #[error("systemd-networkd's description of the network is not what it should be: {0}")]
+    Description(String),
+    #[error("iwd failed to {action}")]
+    Iwd { action: &'static str, source: zbus::Error },
+    #[error("iwd did not {action} within {seconds} seconds")]
+    IwdTimeout { action: &'static str, seconds: u64 },
+    #[error("avahi does not run")]
+    NoAvahi,
+    #[error("avahi failed to {action}")]
+    Avahi { action: &'static str, source: zbus::Error },
     #[error("RAUC failed to {action}")]
     Rauc { action: &'static str, source: zbus::Error },
     #[error("failed to read {path}")]

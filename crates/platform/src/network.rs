@@ -69,13 +69,13 @@ async fn follow(health: &mut Health, backoff: &mut Backoff) -> Result<std::conve
 }
 
 /// The two descriptors that wake when something changes.
-struct Changes {
+pub(crate) struct Changes {
     netlink: AsyncFd<OwnedFd>,
     host_name: AsyncFd<File>,
 }
 
 impl Changes {
-    fn open() -> Result<Self, Error> {
+    pub(crate) fn open() -> Result<Self, Error> {
         let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
         let netlink = socket(AddressFamily::Netlink, SockType::Raw, flags, SockProtocol::NetlinkRoute)
             .map_err(Error::kernel("open a netlink socket"))?;
@@ -87,7 +87,7 @@ impl Changes {
         Ok(Self { netlink: watched(netlink, Interest::READABLE)?, host_name: watched(host_name, Interest::PRIORITY)? })
     }
 
-    async fn wait(&self) -> Result<(), Error> {
+    pub(crate) async fn wait(&self) -> Result<(), Error> {
         tokio::select! {
             ready = self.netlink.readable() => {
                 let mut ready = ready.map_err(waiting)?;

@@ -71,6 +71,7 @@ fn differs(old: &Resources, new: &Resources) -> bool {
         || capacity(new.memory_total, old.memory_available, new.memory_available)
         || capacity(new.data_total, old.data_available, new.data_available)
         || temperature
+        || old.clock_set != new.clock_set
 }
 
 /// Everything but `cpu_percent`, which needs two readings.
@@ -92,9 +93,16 @@ fn read(root: &Path, data: &Path) -> Result<(CpuTimes, Resources), Error> {
         data_total,
         data_available,
         uptime_seconds: uptime as u64,
+        clock_set: clock_set(root),
         temperature_celsius: temperature(root),
     };
     Ok((stat, resources))
+}
+
+/// systemd-timesyncd makes a file once a server has told it the time; without its folder it does not run here.
+fn clock_set(root: &Path) -> Option<bool> {
+    let folder = root.join("run/systemd/timesync");
+    folder.is_dir().then(|| folder.join("synchronized").exists())
 }
 
 fn parsed<T>(path: PathBuf, parse: impl Fn(&str) -> Result<T, &'static str>) -> Result<T, Error> {

@@ -1,6 +1,21 @@
-//! The release: what the builder writes and the box reads. Types and pure checks, no I/O.
+//! The release: what the builder writes and the box reads. Types and pure checks, no I/O. See README.md.
 
-use serde::{Deserialize, Serialize};
+mod channel;
+mod headers;
+mod lnd;
+mod offer;
+mod signed;
+mod update;
+
+pub use channel::{Blocked, CHANNEL_FORMAT, Channel, Listed, Wave, channel_name, number};
+pub use headers::{HEADERS_FOLDER, Headers, HeadersFault, Kind as HeadersKind, PREFIX as HEADERS_PREFIX};
+pub use lnd::LndVersion;
+pub use offer::{Answer, Facts, Offer, Refusal, bring, decide, judge};
+pub use semver::Version;
+pub use signed::{Keyring, MAX_LENGTH, Purpose, SIGNED_FORMAT, SignatureError, Signed};
+pub use update::{OpenError, Texts, UPDATE_FORMAT, Update};
+
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 /// The form of [`Manifest`] this code writes and reads.
 pub const MANIFEST_FORMAT: u32 = 1;
@@ -18,6 +33,9 @@ pub struct Release {
     pub built: u64,
     /// Version of the LND inside, for example `v0.21.2-beta`.
     pub lnd_version: String,
+    /// It takes updates that are signed with keys of the machine that built it: for trying, never for money.
+    #[serde(default)]
+    pub development_keys: bool,
 }
 
 /// What stands beside an image: `homebolt-<version>-<board>.manifest.json`.
@@ -50,29 +68,34 @@ pub struct Image {
 /// Why a manifest cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
-    #[error("the manifest is not valid JSON of the expected shape: {0}")]
+    #[error("the document is not valid JSON of the expected shape: {0}")]
     Shape(String),
-    #[error("the manifest has format {0}, this program reads format {MANIFEST_FORMAT}: use a newer homebolt")]
+    #[error("the document has format {0}, which this program does not read: use a newer homebolt")]
     Format(u32),
-    #[error("the manifest's field {field} is not {expected}: {value:?}")]
+    #[error("the field {field} is not {expected}: {value:?}")]
     Field { field: String, expected: &'static str, value: String },
     #[error("the manifest has no slot image named {0}")]
     NoSlot(&'static str),
 }
 
+/// A document of the format `wanted`. Another format is told apart by its number, before the shape of anything is judged.
+pub(crate) fn document<T: DeserializeOwned>(json: &[u8], wanted: u32) -> Result<T, Error> {
+    #[derive(Deserialize)]
+    struct Probe {
+        format: u32,
+    }
+    let shape = |error: serde_json::Error| Error::Shape(error.to_string());
+    let probe: Probe = serde_json::from_slice(json).map_err(shape)?;
+    if probe.format != wanted {
+        return Err(Error::Format(probe.format));
+    }
+    serde_json::from_slice(json).map_err(shape)
+}
+
 impl Manifest {
     /// Reads and checks a manifest.
     pub fn parse(json: &[u8]) -> Result<Self, Error> {
-        #[derive(Deserialize)]
-        struct Probe {
-            format: u32,
-        }
-        let shape = |error: serde_json::Error| Error::Shape(error.to_string());
-        let probe: Probe = serde_json::from_slice(json).map_err(shape)?;
-        if probe.format != MANIFEST_FORMAT {
-            return Err(Error::Format(probe.format));
-        }
-        let manifest: Self = serde_json::from_slice(json).map_err(shape)?;
+        let manifest: Self = document(json, MANIFEST_FORMAT)?;
         manifest.check()?;
         Ok(manifest)
     }
@@ -88,11 +111,7 @@ impl Manifest {
         digest("root_hash", &self.root_hash)?;
         for image in self.slots.iter().chain([&self.disk, &self.compressed]) {
             digest(&format!("sha256 of {}", image.name), &image.sha256)?;
-            // A name is joined to a folder by the reader: it must not lead out of it.
-            if image.name.is_empty() || image.name.contains('/') || image.name.starts_with('.') {
-                let value = image.name.clone();
-                return Err(Error::Field { field: "name".into(), expected: "a plain file name", value });
-            }
+            plain_name(&image.name)?;
         }
         Ok(())
     }
@@ -103,6 +122,14 @@ fn digest(field: &str, value: &str) -> Result<(), Error> {
         return Ok(());
     }
     Err(Error::Field { field: field.to_owned(), expected: "64 lower-case hexadecimal digits", value: value.to_owned() })
+}
+
+/// A name is joined to a folder by the reader: it must not lead out of it.
+fn plain_name(name: &str) -> Result<(), Error> {
+    if !name.is_empty() && name.len() <= 200 && !name.contains(['/', '\\', '\0', '\n']) && !name.starts_with('.') {
+        return Ok(());
+    }
+    Err(Error::Field { field: "name".into(), expected: "a plain file name", value: name.to_owned() })
 }
 
 #[cfg(test)]
@@ -119,6 +146,7 @@ mod tests {
                 base: "debian".into(),
                 built: 1_700_000_000,
                 lnd_version: "v0.21.2-beta".into(),
+                development_keys: false,
             },
             slots: vec![image("boot"), image("root")],
             root_hash: "cd".repeat(32),

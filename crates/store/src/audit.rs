@@ -1,9 +1,13 @@
-//! The audit log: who did what, append-only (two triggers hold even this program to it).
+//! The audit log: who did what. Lines are only added, until there are [`KEPT`]; then the oldest go. Two triggers hold
+//! even this program to it.
 
 use rusqlite::{Connection, params};
 use serde::Serialize;
 
 use crate::{Error, Store};
+
+/// So many of the newest lines are kept. The trigger of the schema has the same number.
+pub const KEPT: u64 = 10_000;
 
 /// A line to write.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,6 +64,11 @@ pub(crate) fn insert(connection: &Connection, entry: &Audit) -> Result<(), Error
     connection
         .prepare_cached("INSERT INTO audit (at, actor, action, detail) VALUES (?1, ?2, ?3, ?4)")
         .and_then(|mut statement| statement.execute(params![entry.at, entry.actor, entry.action, entry.detail]))
+        .map_err(Error::query("write the audit log"))?;
+    let newest = connection.last_insert_rowid();
+    connection
+        .prepare_cached("DELETE FROM audit WHERE id <= ?1")
+        .and_then(|mut statement| statement.execute([newest.saturating_sub_unsigned(KEPT)]))
         .map(drop)
-        .map_err(Error::query("write the audit log"))
+        .map_err(Error::query("shorten the audit log"))
 }

@@ -5,7 +5,9 @@
 //! (a full disk, for example) is the answer to one call: the thread lives on and the next call may succeed.
 
 mod audit;
+mod keys;
 mod owner;
+mod requests;
 mod schema;
 mod sessions;
 mod settings;
@@ -19,7 +21,10 @@ use std::{
 use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
 
-pub use audit::{Audit, Entry};
+pub use audit::{Audit, Entry, KEPT as AUDIT_KEPT};
+pub use keys::ApiKey;
+pub use owner::{RESET_NOTICE, SECOND_FACTOR};
+pub use requests::{Begun, NewRequest, Noted, RequestState};
 pub use sessions::{Kind, Session, TokenHash};
 
 /// Why the store could not do what was asked.

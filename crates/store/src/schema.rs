@@ -11,7 +11,8 @@ const APPLICATION_ID: i64 = 0x4862_6C74;
 
 /// Step n brings a file from `user_version` n to n + 1. Steps are only ever added: files in the field have run the old
 /// ones.
-const MIGRATIONS: &[&str] = &["
+const MIGRATIONS: &[&str] = &[
+    "
     CREATE TABLE settings (
         key   TEXT PRIMARY KEY NOT NULL,
         value TEXT NOT NULL CHECK (json_valid(value))
@@ -37,7 +38,21 @@ const MIGRATIONS: &[&str] = &["
         BEGIN SELECT RAISE(ABORT, 'the audit log is append-only'); END;
     CREATE TRIGGER audit_is_never_shortened BEFORE DELETE ON audit
         BEGIN SELECT RAISE(ABORT, 'the audit log is append-only'); END;
-    "];
+    ",
+    crate::keys::TABLE,
+    crate::requests::TABLE,
+    "
+    -- What the browser calls itself, in short; for the owner to recognize a session by.
+    ALTER TABLE sessions ADD COLUMN browser TEXT NOT NULL DEFAULT '';
+
+    -- The log loses lines at its old end alone, and never one of the newest 10,000: a disk is finite, and who comes in
+    -- must not be able to wash his traces away with a flood of lines in one go.
+    DROP TRIGGER audit_is_never_shortened;
+    CREATE TRIGGER audit_keeps_its_newest BEFORE DELETE ON audit
+        WHEN OLD.id > (SELECT max(id) FROM audit) - 10000
+        BEGIN SELECT RAISE(ABORT, 'the audit log is append-only'); END;
+    ",
+];
 
 /// Opens and checks the file at `path`, then migrates it.
 pub(crate) fn open(path: &Path) -> Result<Connection, Error> {

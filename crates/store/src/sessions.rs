@@ -32,6 +32,8 @@ pub struct Session {
     pub kind: Kind,
     /// Where it was begun.
     pub address: String,
+    /// What the browser calls itself, in short.
+    pub browser: String,
     pub created: u64,
     pub last_seen: u64,
 }
@@ -41,7 +43,7 @@ impl Store {
     pub async fn sessions(&self) -> Result<Vec<Session>, Error> {
         let failed = "read the sessions";
         self.call(move |connection| {
-            let sql = "SELECT token_hash, kind, address, created, last_seen FROM sessions";
+            let sql = "SELECT token_hash, kind, address, created, last_seen, browser FROM sessions";
             let mut statement = connection.prepare(sql).map_err(Error::query(failed))?;
             let rows = statement.query_map([], |row| {
                 let kind: String = row.get(1)?;
@@ -51,6 +53,7 @@ impl Store {
                     address: row.get(2)?,
                     created: row.get(3)?,
                     last_seen: row.get(4)?,
+                    browser: row.get(5)?,
                 })
             });
             rows.and_then(Iterator::collect).map_err(Error::query(failed))
@@ -102,10 +105,10 @@ impl Store {
 
 pub(crate) fn insert(connection: &Connection, session: &Session) -> Result<(), Error> {
     connection
-        .prepare_cached("INSERT INTO sessions VALUES (?1, ?2, ?3, ?4, ?5)")
+        .prepare_cached("INSERT INTO sessions VALUES (?1, ?2, ?3, ?4, ?5, ?6)")
         .and_then(|mut statement| {
-            let Session { token_hash, kind, address, created, last_seen } = session;
-            statement.execute(params![token_hash, kind.name(), address, created, last_seen])
+            let Session { token_hash, kind, address, browser, created, last_seen } = session;
+            statement.execute(params![token_hash, kind.name(), address, created, last_seen, browser])
         })
         .map(drop)
         .map_err(Error::query("begin a session"))

@@ -14,7 +14,14 @@ fn entry(action: &'static str) -> Audit {
 }
 
 fn session(first: u8, kind: Kind) -> Session {
-    Session { token_hash: [first; 32], kind, address: "::1".into(), created: 5, last_seen: 6 }
+    Session {
+        token_hash: [first; 32],
+        kind,
+        address: "::1".into(),
+        browser: "Firefox".into(),
+        created: 5,
+        last_seen: 6,
+    }
 }
 
 /// Copies the database with its log as it is on disk now, as a power cut would leave it.
@@ -180,4 +187,35 @@ async fn a_full_disk_fails_the_call_and_not_the_store() {
     store.ping().await.unwrap();
     limit(1_000_000).await.unwrap();
     store.audit(big()).await.unwrap();
+}
+
+#[tokio::test]
+async fn the_audit_log_loses_its_oldest_lines_and_no_others() {
+    let folder = folder();
+    let store = Store::open(&folder.path().join("manager.db")).unwrap();
+    let many = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 10000)
+                INSERT INTO audit (at, actor, action, detail) SELECT i, 'a', 'old', '' FROM n";
+    store.call(move |connection| connection.execute(many, []).map_err(Error::query("fill"))).await.unwrap();
+    store.audit(entry("one more")).await.unwrap();
+    let all = store.audit_log(None, 20_000).await.unwrap();
+    assert_eq!(all.len() as u64, crate::AUDIT_KEPT);
+    assert_eq!((all[0].action.as_str(), all.last().unwrap().id), ("one more", 2));
+    let tampered = store
+        .call(|connection| connection.execute("DELETE FROM audit WHERE id = 2", []).map_err(Error::query("tamper")));
+    assert!(tampered.await.is_err(), "the oldest of the kept lines stays");
+}
+
+#[tokio::test]
+async fn a_reset_password_ends_all_sessions_and_leaves_a_notice() {
+    let folder = folder();
+    let store = Store::open(&folder.path().join("manager.db")).unwrap();
+    store.claim_owner("old".into(), session(1, Kind::Owner), entry("claimed")).await.unwrap();
+    store.set(SECOND_FACTOR, &"kept", None).await.unwrap();
+    store.reset_password("new".into(), &"read me", false, entry("password-reset")).await.unwrap();
+    assert_eq!(store.owner_password().await.unwrap().as_deref(), Some("new"));
+    assert!(store.sessions().await.unwrap().is_empty());
+    assert_eq!(store.setting::<Option<String>>(RESET_NOTICE).await.unwrap(), Some(Some("read me".into())));
+    assert_eq!(store.setting::<Option<String>>(SECOND_FACTOR).await.unwrap(), Some(Some("kept".into())));
+    store.reset_password("newer".into(), &"read me", true, entry("password-reset")).await.unwrap();
+    assert_eq!(store.setting::<Option<String>>(SECOND_FACTOR).await.unwrap(), Some(None));
 }

@@ -5,32 +5,56 @@
 //! the part was last read.
 
 pub mod bitcoin;
+pub mod copies;
+pub mod disks;
+pub mod fiat;
 mod job;
 pub mod money;
+pub mod net;
 pub mod node;
+mod pace;
 pub mod source;
 mod state;
+pub mod updates;
 
 use std::sync::Arc;
 
 use tokio::sync::{broadcast, mpsc, watch};
 
 pub use bitcoin::Bitcoin;
+pub use copies::Copies;
+pub use fiat::Money;
 pub use job::*;
 pub use money::{MilliSat, Sat};
 pub use node::{Node, Seen};
+pub use pace::Pace;
 pub use state::*;
 
 /// What a source says it saw.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Update {
     Boot(Boot),
+    Disks(disks::Disks),
+    /// The move of the data to another disk.
+    Move(disks::Move),
+    /// The update that goes on, or the last one, as root reports it.
+    Updates(Arc<updates::Report>),
+    /// What the manager heard of new versions.
+    News(Arc<updates::News>),
     /// All watched units, after a full read.
     Units(Vec<(String, Unit)>),
     /// One unit, after a signal.
     Unit(String, Unit),
     Resources(Resources),
     Network(Network),
+    /// The network cards, as systemd-networkd has set them up.
+    Links(Vec<net::Link>),
+    /// The radios, and the networks in their reach.
+    Wifi(net::Wifi),
+    /// Whether the world outside answers.
+    Outside(net::Outside),
+    /// What root tells about the owner's choices for the network.
+    Netconf(netconf::Report),
     Lnd(Lnd),
     /// Work of that name began or went on.
     Job(&'static str, Job),
@@ -44,16 +68,24 @@ pub enum Update {
     Transactions(node::Transactions),
     Graph(node::Graph),
     Backup(node::Backup),
+    /// The copies of the channel backup, by whoever makes them.
+    Copies(Copies),
     /// The owner's own bitcoind, after a read.
     Bitcoin(Bitcoin),
+    /// How amounts are shown, and a rate.
+    Money(Money),
     /// The source itself came or went.
     Source(&'static str, SourceHealth),
+    /// There is no such source any more: the owner does without it.
+    Gone(&'static str),
 }
 
 /// Which part of the state changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Topic {
     Boot,
+    Disks,
+    Updates,
     Units,
     Resources,
     Network,
@@ -69,7 +101,9 @@ pub enum Topic {
     Transactions,
     Graph,
     Backup,
+    Copies,
     Bitcoin,
+    Money,
     Sources,
 }
 
@@ -145,6 +179,10 @@ fn apply(state: &mut State, update: Update) -> Option<Topic> {
     let node = &mut state.node;
     match update {
         Update::Boot(boot) => set(&mut state.boot, boot, Topic::Boot),
+        Update::Disks(disks) => set(&mut state.disks, Arc::new(disks), Topic::Disks),
+        Update::Move(moving) => set(&mut state.moving, moving, Topic::Disks),
+        Update::Updates(report) => set(&mut state.updates, report, Topic::Updates),
+        Update::News(news) => set(&mut state.news, news, Topic::Updates),
         Update::Units(units) => set(&mut state.units, units.into_iter().collect(), Topic::Units),
         Update::Unit(name, unit) => match state.units.insert(name, unit.clone()) {
             Some(old) if old == unit => None,
@@ -152,12 +190,19 @@ fn apply(state: &mut State, update: Update) -> Option<Topic> {
         },
         Update::Resources(resources) => set(&mut state.resources, resources, Topic::Resources),
         Update::Network(network) => set(&mut state.network, network, Topic::Network),
+        Update::Links(links) => set(&mut state.links, links, Topic::Network),
+        Update::Wifi(wifi) => set(&mut state.wifi, Arc::new(wifi), Topic::Network),
+        Update::Outside(outside) => set(&mut state.outside, outside, Topic::Network),
+        Update::Netconf(report) => set(&mut state.netconf, report, Topic::Network),
         Update::Lnd(lnd) => set(&mut state.lnd, lnd, Topic::Lnd),
         Update::Job(name, job) => match state.jobs.insert(name.to_owned(), job.clone()) {
             Some(old) if old == job => None,
             _ => Some(Topic::Jobs),
         },
-        Update::Info(info) => seen(&mut node.info, Arc::new(info), Topic::Info),
+        Update::Info(info) => {
+            follow(&mut node.pace, info.synced_to_chain, u64::from(info.height));
+            seen(&mut node.info, Arc::new(info), Topic::Info)
+        }
         Update::Balances(balances) => seen(&mut node.balances, balances, Topic::Balances),
         Update::Channels(channels) => seen(&mut node.channels, Arc::new(channels), Topic::Channels),
         Update::Peers(peers) => seen(&mut node.peers, Arc::new(peers), Topic::Peers),
@@ -167,11 +212,28 @@ fn apply(state: &mut State, update: Update) -> Option<Topic> {
         Update::Transactions(transactions) => seen(&mut node.transactions, Arc::new(transactions), Topic::Transactions),
         Update::Graph(graph) => seen(&mut node.graph, graph, Topic::Graph),
         Update::Backup(backup) => seen(&mut node.backup, Arc::new(backup), Topic::Backup),
-        Update::Bitcoin(bitcoin) => set(&mut state.bitcoin, bitcoin, Topic::Bitcoin),
+        Update::Copies(copies) => set(&mut state.copies, Arc::new(copies), Topic::Copies),
+        Update::Bitcoin(bitcoin) => {
+            let chain = bitcoin.chain.as_ref();
+            let is_done = chain.is_none_or(|chain| !chain.initial_download && chain.blocks == chain.headers);
+            follow(&mut state.bitcoin_pace, is_done, chain.map_or(0, |chain| chain.verified_permyriad.into()));
+            set(&mut state.bitcoin, bitcoin, Topic::Bitcoin)
+        }
+        Update::Money(money) => set(&mut state.money, money, Topic::Money),
+        Update::Gone(name) => state.sources.remove(name).map(|_| Topic::Sources),
         Update::Source(name, health) => match state.sources.insert(name.to_owned(), health.clone()) {
             Some(old) if old == health => None,
             _ => Some(Topic::Sources),
         },
+    }
+}
+
+/// Measures what is not done yet.
+fn follow(pace: &mut Pace, is_done: bool, position: u64) {
+    if is_done {
+        pace.clear();
+    } else {
+        pace.add(source::now(), position);
     }
 }
 

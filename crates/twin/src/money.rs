@@ -113,7 +113,7 @@ impl fmt::Display for MilliSat {
 }
 
 /// Digits in groups of three, from the right.
-fn grouped(number: u64) -> String {
+pub(crate) fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::with_capacity(digits.len() + digits.len() / 3);
     for (at, digit) in digits.chars().enumerate() {

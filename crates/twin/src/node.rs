@@ -16,6 +16,8 @@ pub const NEWEST: usize = 50;
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Node {
     pub info: Seen<Arc<Info>>,
+    /// LND's way through the chain, in blocks, while it is behind.
+    pub pace: crate::Pace,
     pub balances: Seen<Balances>,
     pub channels: Seen<Arc<Channels>>,
     pub peers: Seen<Arc<Vec<Peer>>>,

@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, net::IpAddr};
 
+pub use bootstate::Slot;
 use serde::{Deserialize, Serialize};
 
 use crate::node::Node;
@@ -13,15 +14,30 @@ pub type UnixSeconds = u64;
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct State {
     pub boot: Boot,
+    pub disks: std::sync::Arc<crate::disks::Disks>,
+    pub moving: crate::disks::Move,
+    pub updates: std::sync::Arc<crate::updates::Report>,
+    /// Of new versions.
+    pub news: std::sync::Arc<crate::updates::News>,
     pub units: BTreeMap<String, Unit>,
     pub resources: Resources,
     pub network: Network,
+    pub links: Vec<crate::net::Link>,
+    pub outside: crate::net::Outside,
+    pub wifi: std::sync::Arc<crate::net::Wifi>,
+    pub netconf: netconf::Report,
     pub lnd: Lnd,
     /// Long work by its name.
     pub jobs: BTreeMap<String, crate::Job>,
     pub node: Node,
+    /// The copies of the channel backup.
+    pub copies: std::sync::Arc<crate::Copies>,
     pub bitcoin: crate::Bitcoin,
-    /// Health of each source, by its name ("systemd", "resources", "network", "lnd", "node", "bitcoind", "boot").
+    /// bitcoind's way through the chain, in hundredths of a percent, while it is behind.
+    pub bitcoin_pace: crate::Pace,
+    pub money: crate::Money,
+    /// Health of each source, by its name ("systemd", "resources", "network", "lnd", "node", "bitcoind", "boot",
+    /// "rates").
     pub sources: BTreeMap<String, SourceHealth>,
 }
 
@@ -47,12 +63,6 @@ pub struct Boot {
     pub slots: Vec<SlotStatus>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub enum Slot {
-    A,
-    B,
-}
-
 /// The data partition, as the initrd found it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Data {
@@ -65,6 +75,9 @@ pub struct Data {
     pub serial: String,
     #[serde(default)]
     pub model: String,
+    /// It lies on another disk than the booted one.
+    #[serde(default)]
+    pub elsewhere: bool,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -78,6 +91,8 @@ pub enum DataState {
     Foreign,
     /// Ours, but it cannot be mounted or checked clean.
     Damaged,
+    /// It was moved to another disk, and that disk is not there. The copy left behind is never used.
+    Away,
 }
 
 /// One slot, as boot loader environment and disk show it.
@@ -119,6 +134,8 @@ pub struct Resources {
     pub data_total: u64,
     pub data_available: u64,
     pub uptime_seconds: u64,
+    /// Whether the clock was set from the network since the start; `None` where systemd-timesyncd does not tell.
+    pub clock_set: Option<bool>,
     /// Hottest sensor, degrees Celsius, where there is one.
     pub temperature_celsius: Option<f32>,
 }
@@ -131,6 +148,14 @@ pub struct Network {
 }
 
 impl Network {
+    /// What the box answers to in the local network: `attic.local`; `homelab.local` while nobody knows its name.
+    pub fn local_name(&self) -> String {
+        match self.host_name.split('.').next() {
+            None | Some("") => "homelab.local".to_owned(),
+            Some(host) => format!("{host}.local"),
+        }
+    }
+
     /// All addresses on which a browser may reach the box, without link-local IPv6.
     pub fn addresses(&self) -> impl Iterator<Item = IpAddr> + '_ {
         self.interfaces.iter().flat_map(|interface| interface.addresses.iter().copied()).filter(|address| match address

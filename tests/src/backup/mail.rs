@@ -57,7 +57,7 @@ pub(super) fn run(report: &mut Report, lab: &Lab) -> Outcome {
                 let full = at(&server, &|config| config.to = "full@example.com".into());
                 expect_fault!(lab.push(&full, b"one", 1), Error::Full { .. })?;
                 let foreign = at(&server, &|config| config.ca = None);
-                expect_fault!(lab.probe(&foreign), Error::Untrusted { .. })?;
+                expect_fault!(lab.probe(&foreign), Error::Server(fetch::Error::Untrusted { .. }))?;
                 expect_fault!(lab.wait(at(&server, &|_| {}).latest()), Error::NotReadable).map(drop)
             },
         );
@@ -67,9 +67,9 @@ pub(super) fn run(report: &mut Report, lab: &Lab) -> Outcome {
                 MailTls::Implicit => MailTls::StartTls,
             };
             let target = at(&server, &|config| config.tls = other);
-            expect_fault!(lab.probe(&target), Error::Tls { .. } | Error::Timeout { .. })?;
+            expect_fault!(lab.probe(&target), Error::Server(fetch::Error::Tls { .. } | fetch::Error::Timeout { .. }))?;
             server.kill();
-            expect_fault!(lab.probe(&at(&server, &|_| {})), Error::Refused { .. }).map(drop)
+            expect_fault!(lab.probe(&at(&server, &|_| {})), Error::Server(fetch::Error::Refused { .. })).map(drop)
         });
     }
     Ok(())

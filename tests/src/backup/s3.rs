@@ -32,7 +32,7 @@ pub(super) fn run(report: &mut Report, lab: &Lab) -> Outcome {
                 config.ca = ca;
             })
         };
-        expect_fault!(lab.probe(&at(None)), Error::Untrusted { .. })?;
+        expect_fault!(lab.probe(&at(None)), Error::Server(fetch::Error::Untrusted { .. }))?;
         lab.keeps_copies(&at(Some(tls.ca)))
     });
     report.test("a list longer than a page of S3 is read to its end", || {

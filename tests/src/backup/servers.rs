@@ -17,26 +17,26 @@ use crate::{
     report::{Outcome, ensure, fails, program, skip, tail, until},
 };
 
-pub(super) const USER: &str = "ann";
-pub(super) const PASSWORD: &str = "correct horse";
+pub(crate) const USER: &str = "ann";
+pub(crate) const PASSWORD: &str = "correct horse";
 /// `crypt(3)` of [`PASSWORD`].
 const SHADOW: &str =
     "$6$homebolt$i.25G29/KxCcPgnANrDLx4IPI98T1MGR/D05vqNXRts3wLiyZSSQ4YPFEaJUuS9wN2jeLR5Q2Bt6ivXeyucje/";
 /// Apache's `{SHA}` of it.
 const HTPASSWD: &str = "ann:{SHA}L55TUjtiq8FBorTWAZ0jy6g129A=\n";
-pub(super) const ACCESS_KEY: &str = "homebolt-test";
-pub(super) const SECRET_KEY: &str = "wJalrXUtnFEMI/K7MDENG+bPxRfiCY";
-pub(super) const BUCKET: &str = "node";
+pub(crate) const ACCESS_KEY: &str = "homebolt-test";
+pub(crate) const SECRET_KEY: &str = "wJalrXUtnFEMI/K7MDENG+bPxRfiCY";
+pub(crate) const BUCKET: &str = "node";
 const VERSITYGW: &str = "v1.8.0";
 
 /// Starts a new process of a server on the same port.
 type Start = Box<dyn Fn() -> Outcome<Command>>;
 
 /// A server that runs. Ends with this value.
-pub(super) struct Server {
-    pub(super) port: u16,
+pub(crate) struct Server {
+    pub(crate) port: u16,
     /// Everything it has.
-    pub(super) folder: tempfile::TempDir,
+    pub(crate) folder: tempfile::TempDir,
     log: PathBuf,
     start: Start,
     child: Option<Child>,
@@ -49,11 +49,11 @@ impl Server {
         Ok(server)
     }
 
-    pub(super) fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         self.folder.path()
     }
 
-    pub(super) fn start(&mut self) -> Outcome {
+    pub(crate) fn start(&mut self) -> Outcome {
         let log = File::options().create(true).append(true).open(&self.log)?;
         let mut command = (self.start)()?;
         // A group of its own, so that its children end with it.
@@ -79,7 +79,7 @@ impl Server {
     }
 
     /// Ends it between two instructions, its children with it.
-    pub(super) fn kill(&mut self) {
+    pub(crate) fn kill(&mut self) {
         let Some(mut child) = self.child.take() else { return };
         let _ = signal("KILL", child.id());
         let _ = child.wait();
@@ -90,13 +90,13 @@ impl Server {
     }
 
     /// Stops answering, without a word to those who are connected.
-    pub(super) fn freeze(&self) -> Outcome {
+    pub(crate) fn freeze(&self) -> Outcome {
         let Some(child) = &self.child else { return fails("it does not run") };
         signal("STOP", child.id())
     }
 
     /// A path as the server's own mounts show it.
-    pub(super) fn inside(&self, path: &Path) -> Outcome<PathBuf> {
+    pub(crate) fn inside(&self, path: &Path) -> Outcome<PathBuf> {
         let Some(child) = &self.child else { return fails("it does not run") };
         Ok(PathBuf::from(format!("/proc/{}/root", child.id())).join(path.strip_prefix("/")?))
     }
@@ -137,22 +137,22 @@ fn unshared(script: &str) -> Command {
     command
 }
 
-pub(super) fn is_root() -> bool {
+pub(crate) fn is_root() -> bool {
     fs::metadata("/proc/self").is_ok_and(|about| std::os::unix::fs::MetadataExt::uid(&about) == 0)
 }
 
 /// A key pair and its certificate from an authority of our own, as files.
-pub(super) struct Tls {
+pub(crate) struct Tls {
     /// The authority's, PEM.
-    pub(super) ca: String,
-    pub(super) certificate: PathBuf,
-    pub(super) key: PathBuf,
+    pub(crate) ca: String,
+    pub(crate) certificate: PathBuf,
+    pub(crate) key: PathBuf,
 }
 
-pub(super) const CA_NAME: &str = "Ann's home CA";
+pub(crate) const CA_NAME: &str = "Ann's home CA";
 
 impl Tls {
-    pub(super) fn make(folder: &Path) -> Outcome<Self> {
+    pub(crate) fn make(folder: &Path) -> Outcome<Self> {
         let mut params = CertificateParams::new([])?;
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::DigitalSignature];
@@ -170,7 +170,7 @@ impl Tls {
 }
 
 /// OpenSSH's server with a user in files of its own, and a home with a small, a read-only and a normal part.
-pub(super) fn sshd(log: &Path, authorized: &str) -> Outcome<Server> {
+pub(crate) fn sshd(log: &Path, authorized: &str) -> Outcome<Server> {
     let (sshd, libraries) = find_sshd()?;
     let (folder, port) = (folder("sshd")?, homebolt::qemu::free_port()?);
     let path = folder.path().to_owned();
@@ -219,7 +219,7 @@ pub(super) fn sshd(log: &Path, authorized: &str) -> Outcome<Server> {
 }
 
 /// Gives the server another key of its own.
-pub(super) fn new_host_key(folder: &Path, kind: &str) -> Outcome {
+pub(crate) fn new_host_key(folder: &Path, kind: &str) -> Outcome {
     let path = folder.join(kind);
     for old in [path.clone(), path.with_extension("pub")] {
         if old.exists() {
@@ -232,7 +232,7 @@ pub(super) fn new_host_key(folder: &Path, kind: &str) -> Outcome {
 }
 
 /// What `ssh-keygen -l` says of the server's key.
-pub(super) fn fingerprint(folder: &Path, kind: &str) -> Outcome<String> {
+pub(crate) fn fingerprint(folder: &Path, kind: &str) -> Outcome<String> {
     let output = Command::new("ssh-keygen").arg("-lf").arg(folder.join(kind).with_extension("pub")).output()?;
     let words = String::from_utf8_lossy(&output.stdout).into_owned();
     words.split(' ').nth(1).map_or_else(|| fails(format!("ssh-keygen -l says {words}")), |word| Ok(word.to_owned()))
@@ -268,7 +268,7 @@ fn find_sshd() -> Outcome<(PathBuf, Option<PathBuf>)> {
 
 /// Apache with mod_dav over TLS: `/dav/` for the user, `/dav/small/` with 64 kB, `/dav/read-only/`, `/dav/append-only/`
 /// where nothing is removed, and `/dav/no-move/` where nothing is renamed.
-pub(super) fn apache(log: &Path, tls: &Tls) -> Outcome<Server> {
+pub(crate) fn apache(log: &Path, tls: &Tls) -> Outcome<Server> {
     let apache = PathBuf::from("/usr/sbin/apache2");
     if !apache.is_file() {
         return skip("apache2-bin is not installed: scripts/setup test");
@@ -321,7 +321,7 @@ pub(super) fn apache(log: &Path, tls: &Tls) -> Outcome<Server> {
 }
 
 /// The Versity S3 gateway over a folder: it verifies signatures and clocks, and knows conditional writes.
-pub(super) fn s3(log: &Path, gateway: &Path, tls: Option<&Tls>, options: &[&str]) -> Outcome<Server> {
+pub(crate) fn s3(log: &Path, gateway: &Path, tls: Option<&Tls>, options: &[&str]) -> Outcome<Server> {
     let (folder, port) = (folder("s3")?, homebolt::qemu::free_port()?);
     let path = folder.path().to_owned();
     fs::create_dir_all(path.join(BUCKET))?;
@@ -344,7 +344,7 @@ pub(super) fn s3(log: &Path, gateway: &Path, tls: Option<&Tls>, options: &[&str]
 }
 
 /// The gateway's program, built once into the cache.
-pub(super) fn s3_gateway() -> Outcome<PathBuf> {
+pub(crate) fn s3_gateway() -> Outcome<PathBuf> {
     let folder = cache().join("servers").join(format!("versitygw-{VERSITYGW}"));
     let built = folder.join("versitygw");
     if built.is_file() {
@@ -363,7 +363,7 @@ pub(super) fn s3_gateway() -> Outcome<PathBuf> {
 }
 
 /// Python's aiosmtpd; mails are in the folder `mails`.
-pub(super) fn smtp(log: &Path, tls: &Tls, mode: &'static str) -> Outcome<Server> {
+pub(crate) fn smtp(log: &Path, tls: &Tls, mode: &'static str) -> Outcome<Server> {
     let there = Command::new("/usr/bin/python3").args(["-c", "import aiosmtpd"]).stderr(Stdio::null()).status();
     if !there.is_ok_and(|status| status.success()) {
         return skip("python3-aiosmtpd is not installed: scripts/setup test");

@@ -86,7 +86,7 @@ pub(super) fn run(report: &mut Report, lab: &Lab) -> Outcome {
     report.test("an SFTP server that is off is told, and so is one that is something else", || {
         let target = confirmed(lab, &server, "copies")?;
         server.kill();
-        expect_fault!(lab.probe(&target), Error::Refused { .. })?;
+        expect_fault!(lab.probe(&target), Error::Server(fetch::Error::Refused { .. }))?;
         let other = std::net::TcpListener::bind(("127.0.0.1", 0))?;
         let Target::Sftp(mut config) = target else { return fails("no SFTP") };
         config.port = other.local_addr()?.port();

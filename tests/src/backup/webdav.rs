@@ -43,7 +43,7 @@ pub(super) fn run(report: &mut Report, lab: &Lab) -> Outcome {
     });
     report.test("a certificate that is not trusted is told, with who issued it", || {
         let target = Target::Webdav(Webdav { ca: None, ..at(&server, "dav/") });
-        let words = expect_fault!(lab.probe(&target), Error::Untrusted { .. })?;
+        let words = expect_fault!(lab.probe(&target), Error::Server(fetch::Error::Untrusted { .. }))?;
         ensure!(words.contains(CA_NAME), "{words}");
         Ok(())
     });
@@ -72,7 +72,8 @@ pub(super) fn run(report: &mut Report, lab: &Lab) -> Outcome {
     });
     report.test("a WebDAV server that is off is told", || {
         server.kill();
-        expect_fault!(lab.probe(&Target::Webdav(at(&server, "dav/"))), Error::Refused { .. }).map(drop)
+        expect_fault!(lab.probe(&Target::Webdav(at(&server, "dav/"))), Error::Server(fetch::Error::Refused { .. }))
+            .map(drop)
     });
     Ok(())
 }

@@ -141,14 +141,32 @@ impl Node {
         self.data().join(".cookie")
     }
 
-    /// How to reach it, with its cookie and ZMQ.
+    /// Name and password at its door, where its arguments set them. There is no cookie then.
+    fn password(&self) -> Option<(&str, &str)> {
+        let value = |name: &str| self.arguments.iter().find_map(|argument| argument.strip_prefix(name));
+        value("-rpcuser=").zip(value("-rpcpassword="))
+    }
+
+    /// From the next start on.
+    pub(crate) fn set_password(&mut self, password: &str) {
+        for argument in &mut self.arguments {
+            if argument.starts_with("-rpcpassword=") {
+                *argument = format!("-rpcpassword={password}");
+            }
+        }
+    }
+
+    /// How to reach it: by its cookie, or the password that it was given; and its ZMQ.
     pub(crate) fn config(&self) -> Outcome<Config> {
         let zmq = Zmq {
             blocks: local(self.blocks)?,
             transactions: local(self.transactions)?,
             sequence: Some(local(self.blocks)?),
         };
-        let auth = Auth::Cookie(self.cookie());
+        let auth = match self.password() {
+            Some((user, password)) => Auth::Password { user: user.into(), password: password.into() },
+            None => Auth::Cookie(self.cookie()),
+        };
         Ok(Config { rpc: local(self.rpc)?, auth, network: self.network, zmq: Some(zmq) })
     }
 
@@ -156,6 +174,18 @@ impl Node {
         let limits = Limits { call: PATIENCE, ..Limits::default() };
         let mut session = Client::new(&self.config()?, limits).session().await?;
         Ok(session.call(method, parameters).await?)
+    }
+
+    /// Makes a wallet with money that can be spent.
+    pub(crate) async fn fund(&self) -> Outcome {
+        self.call("createwallet", json!(["miner"])).await?;
+        self.mine_own(110).await
+    }
+
+    /// Mines so many blocks for its own wallet.
+    pub(crate) async fn mine_own(&self, count: u32) -> Outcome {
+        let address = self.call("getnewaddress", json!([])).await?;
+        self.call("generatetoaddress", json!([count, address])).await.map(drop)
     }
 
     /// Mines so many blocks; gives the hash of the last.

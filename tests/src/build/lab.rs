@@ -79,7 +79,7 @@ impl Lab {
         let cache = Cache::folder();
         fs::create_dir_all(&cache)?;
         let work = tempfile::Builder::new().prefix("test-").tempdir_in(&cache)?;
-        let builder = context.root.join("target/release/homebolt");
+        let builder = context.target().join("release/homebolt");
         let (root, logs) = (context.root.clone(), context.logs.join("build"));
         let (board, base) = (context.board.clone(), context.base.clone());
         let lab = Self { root, board, base, cache, builder, logs, work };

@@ -52,12 +52,18 @@ pub(crate) fn run(report: &mut Report, lab: &Lab, live: &mut Live) {
         ensure!(upper.is_some(), "/etc has no upper folder: {etc}");
         live.shell("touch /etc/homebolt-test && rm /etc/homebolt-test").map(|_| ())
     });
+    report.test("partitions begin at whole MiB: what a disk writes at once belongs to one of them", || {
+        let starts = live.shell("cat /sys/class/block/vda?/start")?;
+        let starts: Vec<u64> = starts.lines().filter_map(|line| line.trim().parse().ok()).collect();
+        ensure!(starts.len() == 6 && starts.iter().all(|start| start % 2048 == 0), "they begin at {starts:?}");
+        Ok(())
+    });
     report.test("the data partition has grown to the end of a 32 GB disk", || data_size(live, 28.0, 34.0));
     report.test("the health gate has marked the system good", || {
         until(Duration::from_secs(120), || {
             let state = live.ask("systemctl is-active homebolt-gate.service")?.text;
             ensure!(state.trim() == "active", "the gate is {state}");
-            let env = live.shell("cat /efi/grub/grubenv | tr -d '#'")?;
+            let env = live.boot_state()?;
             ensure!(env.contains("A_OK=1") && env.contains("A_TRY=0"), "the boot loader's record:\n{env}");
             Ok(())
         })?;
@@ -93,7 +99,7 @@ pub(crate) fn run(report: &mut Report, lab: &Lab, live: &mut Live) {
         ensure!(live.ask("ls /var/log/journal/*")?.code != 0, "there is a journal on a disk");
         live.shell("ls -d /run/log/journal/*").map(|_| ())
     });
-    for unit in ["homebolt-manager.service", "lnd.service"] {
+    for unit in ["homebolt-manager.service", "lnd.service", "homebolt-update.service", "homebolt-trial.service"] {
         report.test(&format!("{unit} is sandboxed to 2.5 or better"), || {
             let text = live.shell(&format!("systemd-analyze security --no-pager {unit}"))?;
             let exposure = exposure(&text);
@@ -193,7 +199,7 @@ fn last(text: &str) -> &str {
 }
 
 /// The number in systemd's verdict: `Overall exposure level for x.service: 1.8 OK`.
-fn exposure(text: &str) -> Option<f32> {
+pub(crate) fn exposure(text: &str) -> Option<f32> {
     let line = text.lines().find(|line| line.contains("Overall exposure level"))?;
     line.rsplit_once(": ")?.1.split_whitespace().next()?.parse().ok()
 }

@@ -41,7 +41,6 @@ pub(crate) fn run(report: &mut Report, lab: &Lab, disk: &Path) {
         live.wait_for_shell(BOOT)?;
         let report = live.shell("cat /run/homebolt/boot.json")?;
         ensure!(report.contains("\"state\":\"ok\""), "the initrd says {report}");
-        // LND has just been started for the first time.
         live.switch_off()
     });
     report.test("a damaged data partition: the box says so, and the repair brings the owner's data back", || {
@@ -73,7 +72,7 @@ fn start(lab: &Lab, disk: &Path, name: &str) -> Outcome<Live> {
 }
 
 /// That console and page say what is wrong, that no wallet and no wizard starts, and that the system is found well.
-fn faulty(live: &mut Live, title: &str, detail: &str) -> Outcome {
+pub(super) fn faulty(live: &mut Live, title: &str, detail: &str) -> Outcome {
     recovery(&live.client(), title, detail)?;
     until(Duration::from_secs(30), || {
         let screen = live.screen()?.0;
@@ -98,7 +97,7 @@ fn faulty(live: &mut Live, title: &str, detail: &str) -> Outcome {
     let processes = live.shell("cat /proc/[0-9]*/comm")?;
     ensure!(!processes.lines().any(|name| name == "lnd"), "an lnd runs");
     // The boot loader had raised the count for this start: the gate has set it back.
-    let slots = live.shell("cat /efi/grub/grubenv | tr -d '#'")?;
+    let slots = live.boot_state()?;
     ensure!(slots.contains("A_TRY=0"), "the fault of the data is counted against the system:\n{slots}");
     Ok(())
 }

@@ -14,6 +14,7 @@ use homebolt::{
 };
 use release::Manifest;
 
+use super::chip::{Chip, Powered};
 use crate::{
     Context,
     http::Client,
@@ -24,11 +25,11 @@ use crate::{
 };
 
 /// So long a box may take from power on to its page, on a computer that has other things to do.
-pub(crate) const BOOT: Duration = Duration::from_secs(300);
+pub(crate) const BOOT: Duration = Duration::from_secs(600);
 
 /// So long it may take to switch itself off. LND on its very first start lays out its header store (65,536 tables within
 /// a table: 5 s of a real processor, minutes of an emulated one) and hears no stop before that is done; nobody kills it.
-const STOP: Duration = Duration::from_secs(600);
+pub(crate) const STOP: Duration = Duration::from_secs(600);
 
 /// What disks say their serial number is.
 pub(crate) const SERIAL: &str = "HOMEBOLT-TEST-1";
@@ -45,6 +46,7 @@ pub(crate) struct Lab {
     /// The same for all machines, so that a browser stays with its box over restarts.
     https: u16,
     http: u16,
+    moved: u16,
     owned: Option<PathBuf>,
 }
 
@@ -62,8 +64,8 @@ impl Lab {
             fs::remove_dir_all(left.path())?;
         }
         let folder = tempfile::tempdir_in(&parent)?;
-        let (https, http) = (qemu::free_port()?, qemu::free_port()?);
-        Ok(Self { image, manifest, logs: context.logs.join("image"), folder, https, http, owned: None })
+        let (https, http, moved) = (qemu::free_port()?, qemu::free_port()?, qemu::free_port()?);
+        Ok(Self { image, manifest, logs: context.logs.join("image"), folder, https, http, moved, owned: None })
     }
 
     /// A new disk with the image on it.
@@ -90,7 +92,7 @@ impl Lab {
         let claim = visitor::claim(&live.client(), &code)?;
         visitor::set_password(&live.client(), &claim)?;
         live.wait_for_both_systems()?;
-        // A clean end would wait minutes for LND, see `STOP`; the part `data` has one.
+        // A clean end takes its time; the part `data` has one.
         live.shell("sync")?;
         live.cut_power();
         self.owned = Some(disk.clone());
@@ -99,14 +101,52 @@ impl Lab {
 
     /// Starts a machine with that disk. `name` is that of its logs.
     pub(crate) fn start(&self, disk: &Path, name: &str, options: Options) -> Outcome<Live> {
+        self.start_with(disk, name, options, None)
+    }
+
+    /// A disk with nothing on it, that takes no space before it is written to.
+    pub(crate) fn empty_disk(&self, name: &str, size: u64) -> Outcome<PathBuf> {
+        let path = self.folder.path().join(format!("{name}.img"));
+        fs::File::create(&path)?.set_len(size)?;
+        Ok(path)
+    }
+
+    /// The same with a security chip.
+    pub(crate) fn start_with(&self, disk: &Path, name: &str, options: Options, chip: Option<&Chip>) -> Outcome<Live> {
+        self.start_beside(disk, &[], name, options, chip)
+    }
+
+    /// The same with further disks and their serial numbers.
+    pub(crate) fn start_beside(
+        &self,
+        disk: &Path,
+        more: &[(&Path, &str)],
+        name: &str,
+        options: Options,
+        chip: Option<&Chip>,
+    ) -> Outcome<Live> {
         // Paths of sockets are short, whatever the checkout is called.
         let folder = tempfile::Builder::new().prefix("homebolt-vm-").tempdir()?;
         let mut machine = Machine::new(disk, folder.path());
         machine.serial = SERIAL.into();
+        machine.more = more.iter().map(|(path, serial)| (path.to_path_buf(), (*serial).to_owned())).collect();
         machine.throw_away = options.throw_away;
-        machine.cache = if options.throw_away { Cache::Unsafe } else { Cache::Writethrough };
+        machine.watchdog = options.watchdog;
+        machine.record = options.record.then(|| log_of_writes(disk));
+        machine.cache = match options {
+            Options { throw_away: true, .. } => Cache::Unsafe,
+            Options { record: true, .. } => Cache::Writeback,
+            Options { uncached: true, .. } => Cache::None,
+            _ => Cache::Writethrough,
+        };
         machine.forwards = vec![(self.https, 8443), (self.http, 80)];
+        if options.moved {
+            machine.forwards_to = vec![(self.moved, super::network::MOVED, 8443)];
+        }
         machine.shell = true;
+        machine.clock = options.clock_of_1970.then(|| "1970-01-01T00:00:00".into());
+        let chip = chip.map(|chip| chip.power_on(folder.path())).transpose()?;
+        machine.chip = chip.as_ref().map(|powered| powered.socket.clone());
         let tap = options.wire.then(|| Tap::open(folder.path())).transpose()?;
         machine.wire = tap.as_ref().map(|_| Tap::wire(folder.path()));
         // The socket of a machine that just ended may hold the port for a moment.
@@ -114,7 +154,17 @@ impl Lab {
         let running = machine.start()?;
         let guest = running.guest()?;
         let log = self.logs.join(format!("{name}-console.log"));
-        Ok(Live { running: Some(running), guest, tap, https: self.https, http: self.http, log, _folder: folder })
+        Ok(Live {
+            running: Some(running),
+            guest,
+            tap,
+            https: self.https,
+            http: self.http,
+            moved: self.moved,
+            log,
+            _chip: chip,
+            _folder: folder,
+        })
     }
 }
 
@@ -124,6 +174,21 @@ pub(crate) struct Options {
     pub(crate) throw_away: bool,
     /// A second network card with us at the other end.
     pub(crate) wire: bool,
+    /// A door to the address that the part `network` moves the box to.
+    pub(crate) moved: bool,
+    /// A clock that restarts the machine when it hangs.
+    pub(crate) watchdog: bool,
+    /// Its writes are kept in [`log_of_writes`].
+    pub(crate) record: bool,
+    /// What is killed with the machine is what a real disk would lose.
+    pub(crate) uncached: bool,
+    /// The clock has lost its battery.
+    pub(crate) clock_of_1970: bool,
+}
+
+/// Beside the disk.
+pub(crate) fn log_of_writes(disk: &Path) -> PathBuf {
+    disk.with_extension("writes")
 }
 
 /// A box that runs.
@@ -134,13 +199,20 @@ pub(crate) struct Live {
     pub(crate) tap: Option<Tap>,
     https: u16,
     http: u16,
+    moved: u16,
     log: PathBuf,
+    _chip: Option<Powered>,
     _folder: tempfile::TempDir,
 }
 
 impl Live {
     pub(crate) fn client(&self) -> Client {
         Client::tls(self.https)
+    }
+
+    /// The box at the address that it was moved to.
+    pub(crate) fn moved(&self) -> Client {
+        Client::tls(self.moved)
     }
 
     pub(crate) fn plain(&self) -> Client {
@@ -195,10 +267,29 @@ impl Live {
         Ok(self.guest.wait(limit)?)
     }
 
+    /// What tells one start from another.
+    pub(crate) fn boot_id(&mut self) -> Outcome<String> {
+        self.shell("cat /proc/sys/kernel/random/boot_id")
+    }
+
+    /// Waits until the box has restarted since `boot`, and its page answers.
+    pub(crate) fn wait_for_other_boot(&mut self, boot: &str, limit: Duration) -> Outcome {
+        until(limit, || {
+            self.wait_for_shell(Duration::from_secs(20))?;
+            ensure!(
+                self.boot_id()? != boot,
+                "the box has not restarted: {}",
+                self.ask("cat /run/homebolt/move.json")?.text
+            );
+            Ok(())
+        })?;
+        self.wait_for_page(BOOT).map(|_| ())
+    }
+
     /// Waits until no unit is being started any more.
     pub(crate) fn settle(&mut self) -> Outcome<String> {
         self.wait_for_shell(BOOT)?;
-        until(Duration::from_secs(420), || {
+        until(BOOT, || {
             let state = self.ask("systemctl is-system-running")?.text.trim().to_owned();
             if matches!(state.as_str(), "running" | "degraded") {
                 return Ok(state);
@@ -212,11 +303,16 @@ impl Live {
     pub(crate) fn wait_for_both_systems(&mut self) -> Outcome {
         // Not for all units: LND's first start takes longer.
         self.wait_for_shell(BOOT)?;
-        until(Duration::from_secs(420), || {
-            let env = self.shell("cat /efi/grub/grubenv | tr -d '#'")?;
-            ensure!(env.contains("B_OK=1") && !env.contains("FILL="), "slot B is not filled:\n{env}");
+        until(BOOT, || {
+            let env = self.boot_state()?;
+            ensure!(env.contains("B_OK=1") && env.contains("FILL=-"), "slot B is not filled:\n{env}");
             Ok(())
         })
+    }
+
+    /// What the boot loader is told of both slots: lines such as `A_TRY=0`.
+    pub(crate) fn boot_state(&mut self) -> Outcome<String> {
+        self.shell("/usr/lib/homebolt/homebolt-boot bootstate show")
     }
 
     /// All that the serial console has shown since the power came.

@@ -1,19 +1,28 @@
 //! Part `node`: in the booted image from a new disk to a running node, with a real bitcoind on this computer.
 
-use std::time::{Duration, Instant};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use bitcoind::Network;
 use serde_json::json;
+use tokio::runtime::Runtime;
 
 use crate::{
     Context,
+    backup::servers::{self, Server},
     bitcoind::node::Node as Bitcoind,
     http::Client,
+    peer::Peer,
     report::{Outcome, Report, ensure, fails, until},
-    visitor,
+    road, visitor,
 };
 
-use super::lab::{BOOT, GIB, Lab, Live, Options};
+use super::{
+    chip::Chip,
+    lab::{BOOT, GIB, Lab, Live, Options},
+};
 
 /// How the guest reaches this computer's loopback.
 const HOST: &str = "10.0.2.2";
@@ -21,52 +30,112 @@ const HOST: &str = "10.0.2.2";
 const BAR: Duration = Duration::from_secs(60);
 /// For LND to start for the first time under emulation, beside other work.
 const START: Duration = Duration::from_secs(600);
+/// The serial number of the disk that the data moves to.
+const OTHER: &str = "HOMEBOLT-TEST-3";
 
 pub(crate) fn run(report: &mut Report, lab: &Lab, context: &Context) {
     let named = context.bitcoind.as_deref();
     let Some(program) = report.need("there is a bitcoind", || crate::bitcoind::program(named)) else { return };
     let chain = report.need("a chain starts on this computer", || Chain::start(&program, &lab.logs));
     let Some(chain) = chain else { return };
-    let disk = report.need("the image is unpacked to a disk", || lab.disk("node", 8 * GIB));
-    let Some(disk) = disk else { return };
-    let started = report.need("the machine starts", || lab.start(&disk, "node", Options::default()));
-    let Some(mut live) = started else { return };
+    let Some(mut peer) = report.need("a second node starts on this computer", || Other::start(&chain, lab, context))
+    else {
+        return;
+    };
+    let disks = report.need("the image is unpacked to a disk, and there is an empty one", || {
+        Ok((lab.disk("node", 8 * GIB)?, lab.empty_disk("node-2", 4 * GIB)?))
+    });
+    let Some((disk, empty)) = disks else { return };
+    let Some(chip) = report.need("there is a security chip", Chip::new) else { return };
+    let more: [(&Path, &str); 1] = [(empty.as_path(), OTHER)];
+    let start = |chip| lab.start_beside(&disk, &more, "node", Options::default(), chip);
+    let Some(mut live) = report.need("the machine starts", || start(Some(&chip))) else { return };
     let running = report.test("the wizard leads from a new disk to a running node", || {
         live.wait_for_page(BOOT)?;
-        let owner = claim(&live)?;
-        choose_bitcoind(&owner, &chain)?;
-        let words = seed(&owner)?;
-        let time = apply(&owner)?;
-        Ok((words, time))
+        let (owner, code) = claim(&live)?;
+        road::bitcoin(&owner, &road::bitcoind(HOST, &chain.node))?;
+        let words = road::seed(&owner)?;
+        let time = road::apply(&owner)?;
+        Ok((owner, code, words, time))
     });
-    let Some((words, time)) = running else { return };
+    let Some((owner, code, words, time)) = running else { return };
     let judged = if time <= BAR { "within" } else { "above" };
     report.note(&format!(
         "last click to node running: {:.1} s, {judged} the bar of {} s",
         time.as_secs_f64(),
         BAR.as_secs()
     ));
-    report.test("the wallet's password is sealed, and the seed is in no journal and no file", || {
-        secrets(&mut live, &words)
-    });
-    report.test("after a restart LND is unlocked by itself", || {
-        let boot = live.shell("cat /proc/sys/kernel/random/boot_id")?;
+    report.test(
+        "the wallet's password is sealed by the security chip; seed, passwords, macaroons and claim code are in no journal, \
+         file, core or support bundle",
+        || {
+            ensure!(
+                owner.get("/setup/summary")?.text().contains("sealed by this box"),
+                "the page does not name the chip"
+            );
+            secrets(&mut live, &owner, &words, &code)
+        },
+    );
+    let open = report
+        .test("a channel to a node on this computer opens, and a copy of its backup is at a server", || {
+            peer.open_channel(&chain, &owner)
+        });
+    report.test("after a restart LND is unlocked by itself, and the channel is active again", || {
+        let boot = live.boot_id()?;
         // The shell ends with the rest: its answer may not come any more.
         let _ = live.ask("systemctl reboot");
-        until(BOOT, || {
-            live.wait_for_shell(Duration::from_secs(20))?;
-            ensure!(live.shell("cat /proc/sys/kernel/random/boot_id")? != boot, "the box has not restarted");
-            Ok(())
-        })?;
+        live.wait_for_other_boot(&boot, BOOT)?;
+        runs(&mut live, open.is_some())
+    });
+    report.test("the data of the running node moves to another disk, and the channel is active again", || {
+        let owner = live.client().with_session(&visitor::sign_in(&live.client())?);
+        let boot = live.boot_id()?;
+        let form = [("disk", "vdb"), ("serial", OTHER), ("confirm", ""), ("from", "settings")];
+        let answer = owner.post("/disk/move", &form)?;
+        ensure!(answer.status == 303, "it is answered by {}: {}", answer.status, visitor::complaint(&answer));
+        live.wait_for_other_boot(&boot, START)?;
+        let source = live.shell("findmnt --noheadings --output SOURCE /data")?;
+        ensure!(source == "/dev/vdb1", "/data is on {source}");
+        runs(&mut live, open.is_some())
+    });
+    report.test("the box with a node switches itself off", || live.switch_off());
+    report.test("without its security chip LND waits locked, and the page says what can be done", || {
+        let mut live = start(None)?;
         live.wait_for_page(BOOT)?;
         let owner = live.client().with_session(&visitor::sign_in(&live.client())?);
         until(START, || {
             let page = owner.get("/home")?.text();
-            ensure!(page.contains("LND runs and takes part"), "LND is not up: {}", live.shell(LOG)?);
+            ensure!(
+                page.contains("The wallet is locked"),
+                "the page says {}; {}",
+                road::words_of(&page),
+                live.shell(LOG)?
+            );
             Ok(())
-        })
+        })?;
+        live.switch_off()
     });
-    report.test("the box with a node switches itself off", || live.switch_off());
+}
+
+/// The node runs by itself, and has its channel.
+fn runs(live: &mut Live, with_channel: bool) -> Outcome {
+    live.wait_for_page(BOOT)?;
+    let owner = live.client().with_session(&visitor::sign_in(&live.client())?);
+    until(START, || {
+        let page = owner.get("/home")?.text();
+        ensure!(page.contains("LND runs and takes part"), "LND is not up: {}", live.shell(LOG)?);
+        ensure!(!with_channel || is_active(&page), "the channel is not active: {}", channels_of(&page));
+        Ok(())
+    })
+}
+
+/// The card of the channels.
+fn channels_of(page: &str) -> String {
+    page.split_once("id=\"node-channels\"").map_or_else(String::new, |(_, rest)| road::words_of(rest))
+}
+
+fn is_active(page: &str) -> bool {
+    channels_of(page).split(|letter: char| !letter.is_alphabetic()).any(|word| word == "active")
 }
 
 const LOG: &str = "systemctl status lnd.service --no-pager -n 12 2>&1 | cat";
@@ -74,149 +143,126 @@ const LOG: &str = "systemctl status lnd.service --no-pager -n 12 2>&1 | cat";
 /// A regtest chain on this computer.
 struct Chain {
     node: Bitcoind,
-    _runtime: tokio::runtime::Runtime,
+    runtime: Runtime,
 }
 
 impl Chain {
-    fn start(program: &std::path::Path, logs: &std::path::Path) -> Outcome<Self> {
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
-        let arguments = ["-rpcuser=homebolt", "-rpcpassword=homebolt"];
+    fn start(program: &Path, logs: &Path) -> Outcome<Self> {
+        let runtime = Runtime::new()?;
+        let password = format!("-rpcpassword={}", road::DOOR);
+        let arguments = ["-rpcuser=homebolt", &password, "-txindex=1"];
         let mut node = Bitcoind::new(program, logs, "host", Network::Regtest, &arguments)?;
-        node.spawn()?;
         runtime.block_on(async {
-            let end = Instant::now() + Duration::from_secs(60);
-            while let Err(fault) = mine(&node).await {
-                if Instant::now() > end {
-                    return Err(fault);
-                }
-                tokio::time::sleep(Duration::from_millis(300)).await;
-            }
+            node.start().await?;
+            node.fund().await
+        })?;
+        Ok(Self { node, runtime })
+    }
+}
+
+/// A second node, and a server for copies.
+struct Other {
+    peer: Peer,
+    copies: Server,
+}
+
+impl Other {
+    fn start(chain: &Chain, lab: &Lab, context: &Context) -> Outcome<Self> {
+        let program = crate::node::lab::lnd(context, &lab.logs.join("lnd-build.log"))?;
+        let peer = Peer::new(&program, &chain.node, &lab.logs, "bob", &chain.runtime)?;
+        Ok(Self { peer, copies: servers::sshd(&lab.logs.join("sshd.log"), "")? })
+    }
+
+    fn open_channel(&mut self, chain: &Chain, owner: &Client) -> Outcome {
+        road::sftp(owner, HOST, &self.copies)?;
+        let page = owner.post("/receive/address", &[])?.text();
+        let from = page.find("bcrt1").unwrap_or_default();
+        let address: String = page[from..].chars().take_while(char::is_ascii_alphanumeric).collect();
+        chain.runtime.block_on(async {
+            chain.node.call("sendtoaddress", json!([address, 0.05])).await?;
+            chain.node.mine_own(3).await
+        })?;
+        until(START, || {
+            let page = owner.get("/home")?.text();
+            ensure!(page.contains("5,000,000"), "the money is not there: {}", road::words_of(&page));
             Ok(())
         })?;
-        Ok(Self { node, _runtime: runtime })
+        let at = self.peer.address.replace("127.0.0.1", HOST);
+        let answer = until(START, || {
+            // LND may count the money before it says that it has caught up with the chain.
+            let answer = owner.post("/channels/open", &[("peer", &at), ("amount", "1000000"), ("fee", "6")])?;
+            ensure!(!answer.text().contains("still starting"), "it says {}", visitor::complaint(&answer));
+            Ok(answer)
+        })?;
+        ensure!(answer.text().contains("is on its way to the chain"), "it says {}", visitor::complaint(&answer));
+        chain.runtime.block_on(chain.node.mine_own(6))?;
+        until(START, || {
+            let page = owner.get("/home")?.text();
+            ensure!(is_active(&page), "the channel is not active: {}", channels_of(&page));
+            Ok(())
+        })?;
+        until(Duration::from_secs(60), || match self.copies_with_a_channel()?.is_empty() {
+            true => fails("there is no copy with the channel at the server"),
+            false => Ok(()),
+        })
     }
-}
 
-async fn mine(node: &Bitcoind) -> Outcome {
-    use bitcoind::rpc::{Client, Limits};
-    let auth = bitcoind::Auth::Password { user: "homebolt".into(), password: "homebolt".into() };
-    let config = bitcoind::Config { auth, ..node.config()? };
-    let mut session = Client::new(&config, Limits::default()).session().await?;
-    // A node that has seen no block for long believes that it still syncs.
-    session.call::<serde_json::Value>("generatetodescriptor", json!([3, "raw(51)"])).await?;
-    Ok(())
-}
-
-fn claim(live: &Live) -> Outcome<Client> {
-    let claim = visitor::claim(&live.client(), &live.code()?)?;
-    Ok(live.client().with_session(&visitor::set_password(&live.client(), &claim)?))
-}
-
-fn choose_bitcoind(owner: &Client, chain: &Chain) -> Outcome {
-    let rpc = format!("{HOST}:{}", chain.node.rpc);
-    let (blocks, transactions) =
-        (format!("tcp://{HOST}:{}", chain.node.blocks), format!("tcp://{HOST}:{}", chain.node.transactions));
-    let form = [
-        ("backend", "bitcoind"),
-        ("rpc", rpc.as_str()),
-        ("user", "homebolt"),
-        ("password", "homebolt"),
-        ("zmq_block", blocks.as_str()),
-        ("zmq_tx", transactions.as_str()),
-        ("chain", "regtest"),
-        ("fee_url", ""),
-    ];
-    let answer = owner.post("/setup/bitcoin", &form)?;
-    ensure!(
-        answer.location() == "/setup/bitcoin/test",
-        "the form is answered by {}: {}",
-        answer.status,
-        visitor::complaint(&answer)
-    );
-    until(Duration::from_secs(90), || {
-        let page = owner.get("/setup/bitcoin/test")?.text();
-        ensure!(page.contains("Everything that is needed works"), "the test says {}", words_of(&page));
-        Ok(())
-    })?;
-    let answer = owner.post("/setup/bitcoin/use", &[])?;
-    ensure!(answer.location() == "/setup/wallet", "it leads to {:?}", answer.location());
-    Ok(())
-}
-
-/// Through the wallet's pages; gives the words.
-fn seed(owner: &Client) -> Outcome<Vec<String>> {
-    until(START, || {
-        let page = owner.get("/setup/wallet")?.text();
-        ensure!(page.contains("Make a seed"), "the page says {}", words_of(&page));
-        Ok(())
-    })?;
-    let answer = owner.post("/setup/wallet/new", &[])?;
-    ensure!(answer.location() == "/setup/wallet/words", "no seed: {}", visitor::complaint(&answer));
-    let page = owner.get("/setup/wallet/words")?.text();
-    let list = page.split_once("words seed\">").map_or("", |(_, rest)| rest);
-    let list = list.split_once("</ol>").map_or("", |(list, _)| list);
-    let words: Vec<String> =
-        list.split("<li>").skip(1).filter_map(|item| item.split_once('<')).map(|(word, _)| word.to_owned()).collect();
-    ensure!(words.len() == 24, "{} words are shown", words.len());
-    owner.post("/setup/wallet/written", &[])?;
-    let page = owner.get("/setup/wallet/words")?.text();
-    let mut answers = Vec::new();
-    for index in 0..4 {
-        let label = format!("<label for=\"word{index}\">Word ");
-        let number = page.split_once(&label).and_then(|(_, rest)| rest.split_once('<')).map(|(number, _)| number);
-        let Some(number) = number.and_then(|number| number.trim().parse::<usize>().ok()) else {
-            return fails(format!("word {index} is not asked for"));
+    fn copies_with_a_channel(&self) -> Outcome<Vec<PathBuf>> {
+        let all = std::fs::read_dir(self.copies.path().join("home/homebolt"))?.flatten().map(|entry| entry.path());
+        let has_one = |path: &PathBuf| {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            name.starts_with("scb-") && name.split('-').nth(2) == Some("1")
         };
-        answers.push((format!("word{index}"), words[number - 1].clone()));
+        Ok(all.filter(has_one).collect())
     }
-    let form: Vec<(&str, &str)> = answers.iter().map(|(name, word)| (name.as_str(), word.as_str())).collect();
-    let answer = owner.post("/setup/wallet/check", &form)?;
-    ensure!(answer.location() == "/setup/summary", "the right words are answered by {}", visitor::complaint(&answer));
-    Ok(words)
 }
 
-/// The last click; gives the time until the node runs.
-fn apply(owner: &Client) -> Outcome<Duration> {
-    let begun = Instant::now();
-    owner.post("/setup/apply", &[])?;
-    until(START, || {
-        let page = owner.get("/setup/summary")?.text();
-        ensure!(page.contains("Your node runs"), "the page says {}", words_of(&page));
-        Ok(())
-    })?;
-    Ok(begun.elapsed())
+/// The owner, and the code that made them one.
+fn claim(live: &Live) -> Outcome<(Client, String)> {
+    let code = live.code()?;
+    let claim = visitor::claim(&live.client(), &code)?;
+    let owner = live.client().with_session(&visitor::set_password(&live.client(), &claim)?);
+    road::first_steps(&owner)?;
+    Ok((owner, code))
 }
 
-fn secrets(live: &mut Live, words: &[String]) -> Outcome {
+fn secrets(live: &mut Live, owner: &Client, words: &[String], code: &str) -> Outcome {
     let sealed = live.shell("stat -c '%U %a %s' /data/system/credstore.encrypted/lnd.wallet-password")?;
     ensure!(sealed.starts_with("root 600 "), "the sealed password is {sealed}");
     let conf = live.shell("cat /data/config/lnd.conf")?;
     ensure!(conf.contains("wallet-unlock-password-file=/run/credentials/"), "LND would not unlock by itself:\n{conf}");
+    // A program that dies leaves nothing of its memory.
+    live.shell("systemctl kill --signal=ABRT homebolt-manager.service")?;
+    live.wait_for_page(BOOT)?;
+    let cores =
+        live.shell("cat /proc/sys/kernel/core_pattern; find /data /run /var /tmp -name 'core*' -type f -size +100k")?;
+    ensure!(cores == "|/bin/false", "a program that dies leaves its memory: {cores}");
     // A word alone is in many texts, three in a row are not.
-    for row in words.windows(3).take(8) {
-        let row = row.join(".");
-        let found = live.ask(&format!(
-            "journalctl -b --no-pager -o cat | grep -c '{row}'; grep -rl '{row}' /data/homebolt /data/config /data/system /run/homebolt/manager 2>/dev/null | head"
-        ))?;
-        ensure!(found.text.trim() == "0", "words of the seed are in {}", found.text);
+    let mut secrets: Vec<String> = words.windows(3).flat_map(|row| [row.join(" "), row.join("\",\"")]).collect();
+    secrets.extend([visitor::PASSWORD.to_owned(), code.to_owned(), code.replace('-', "")]);
+    for macaroon in ["/data/lnd/admin.macaroon", "/data/homebolt/lnd.macaroon"] {
+        secrets.push(live.shell(&format!("od -An -v -tx1 {macaroon} | tr -d ' \\n'"))?);
+        secrets.push(live.shell(&format!("base64 {macaroon} | tr -d '\\n'"))?);
     }
+    ensure!(
+        secrets.iter().all(|secret| secret.len() > 7 && !secret.contains('\'')),
+        "a secret is too short to be looked for"
+    );
+    // The list itself lies where nobody looks.
+    live.shell(&format!("printf '%s\\n' '{}' >/run/homebolt-test-secrets", secrets.join("' '")))?;
+    let found = live.ask(
+        "journalctl -b --no-pager -o cat | grep -cF -f /run/homebolt-test-secrets; \
+         grep -rlF -f /run/homebolt-test-secrets /data/homebolt /data/config /data/system /run/homebolt 2>/dev/null | grep -v /claim.json",
+    )?;
+    ensure!(found.text.trim() == "0", "something secret is in the journal or in a file: {}", found.text);
+    ensure!(owner.post("/settings/support", &[])?.status == 303, "there is no support bundle");
+    let all: Vec<String> = (0..8).map(|index| format!("f{index}")).collect();
+    let form: Vec<(&str, &str)> = all.iter().map(|name| (name.as_str(), "yes")).collect();
+    let bundle = owner.post("/settings/support/download", &form)?.text();
+    ensure!(bundle.contains("versions.txt"), "the bundle is {} bytes", bundle.len());
+    ensure!(
+        !secrets.iter().any(|secret| bundle.contains(secret.as_str())),
+        "something secret is in the support bundle"
+    );
     Ok(())
-}
-
-/// The readable part of a page.
-fn words_of(page: &str) -> String {
-    let main = page.split_once("<main").map_or(page, |(_, rest)| rest);
-    let mut inside = false;
-    let text: String = main
-        .chars()
-        .filter(|letter| {
-            match letter {
-                '<' => inside = true,
-                '>' => inside = false,
-                _ => return !inside,
-            }
-            false
-        })
-        .collect();
-    text.chars().take(400).collect()
 }

@@ -33,8 +33,8 @@ pub(super) const SOON: Duration = Duration::from_secs(60);
 
 /// The lnd program of a build; built now if there is none.
 pub(crate) fn lnd(context: &Context, log: &Path) -> Outcome<PathBuf> {
-    if let Some(lnd) = &context.lnd {
-        return Ok(lnd.clone());
+    if let Some(lnd) = context.lnd() {
+        return Ok(lnd.to_owned());
     }
     crate::build(&context.root, log, &context.board, &context.base)?;
     crate::lnd_of_build(&axe::cache()).ok_or_else(|| Fault::Fails("the build has left no lnd in the cache".into()))

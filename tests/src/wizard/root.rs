@@ -16,6 +16,9 @@ use serde_json::json;
 
 use crate::report::{Outcome, ensure, until};
 
+/// Serial number of the stick that is plugged in.
+pub(super) const STICK: &str = "TEST-STICK-1";
+
 /// Does what the manager asks for, for as long as this value lives.
 pub(super) struct FakeRoot {
     inner: Arc<Inner>,
@@ -77,6 +80,11 @@ impl Drop for FakeRoot {
             let _ = thread.join();
         }
         let _ = self.kill_lnd();
+        for stick in ["run/stick", "stick"].map(|name| self.inner.folder.join(name)) {
+            if stick.is_dir() {
+                let _ = Command::new("umount").arg(stick).stderr(Stdio::null()).status();
+            }
+        }
     }
 }
 
@@ -87,16 +95,24 @@ impl Inner {
 
     fn look(&self, number: u64) {
         let requests = self.folder.join("run/manager/request");
-        for name in ["lnd-restart", "wallet-seal"] {
+        for name in ["lnd-restart", "wallet-seal", "place", "unit-restart", "stick-list", "stick-mount"] {
             let path = requests.join(name);
             let Ok(content) = fs::read(&path) else { continue };
             let _ = fs::remove_file(&path);
-            let done = match name {
-                "wallet-seal" => fs::write(self.sealed(), &content).map(|()| "sealed-by-disk").map_err(Into::into),
-                _ => self.restart().map(|()| "lnd.service is being restarted."),
+            let done: Outcome<String> = match name {
+                "wallet-seal" => fs::write(self.sealed(), &content).map(|()| "sealed-by-disk".into()).map_err(Into::into),
+                "stick-list" => Ok(json!([
+                    { "serial": STICK, "model": "Test stick", "bytes": 8_000_000_000_u64, "label": "PHOTOS", "fault": "" },
+                ])
+                .to_string()),
+                "stick-mount" => self.mount_stick(),
+                // The test's own computer keeps its name.
+                "place" => Ok("The box is called as it was.".into()),
+                "unit-restart" => Ok("is being restarted.".into()),
+                _ => self.restart().map(|()| "lnd.service is being restarted.".into()),
             };
             let (ok, message) = match done {
-                Ok(message) => (true, message.to_owned()),
+                Ok(message) => (true, message),
                 Err(fault) => (false, format!("{fault:?}")),
             };
             let answer = json!({ "name": name, "ok": ok, "message": message, "at": 0, "done": true, "number": number });
@@ -104,6 +120,25 @@ impl Inner {
             let _ = fs::write(&new, answer.to_string())
                 .and_then(|()| fs::rename(&new, self.folder.join("run/request-result.json")));
         }
+    }
+
+    /// A file system of its own stands for the stick; what is on it stays when it is pulled.
+    fn mount_stick(&self) -> Outcome<String> {
+        let (stick, mount) = (self.folder.join("stick"), self.folder.join("run/stick"));
+        let made = |command: &mut Command| -> Outcome {
+            let ended = command.status()?;
+            ensure!(ended.success(), "mount ended with {ended}");
+            Ok(())
+        };
+        if !stick.exists() {
+            fs::create_dir_all(&stick)?;
+            let options = ["-t", "tmpfs", "-o", "size=1m,nosuid,nodev,noexec", "none"];
+            made(Command::new("mount").args(options).arg(&stick))?;
+            fs::create_dir_all(stick.join("homebolt"))?;
+        }
+        fs::create_dir_all(&mount)?;
+        made(Command::new("mount").arg("--bind").arg(&stick).arg(&mount))?;
+        Ok("The stick is mounted.".into())
     }
 
     fn restart(&self) -> Outcome {

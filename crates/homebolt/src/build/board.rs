@@ -15,12 +15,27 @@ pub struct Board {
     pub debian: Debian,
     pub grub: Grub,
     pub kernel: Kernel,
+    #[serde(default)]
+    pub imager: Imager,
+}
+
+/// What Raspberry Pi Imager is told of the board.
+#[derive(Debug, Default, Deserialize)]
+pub struct Imager {
+    /// For people; otherwise the board's name.
+    pub title: Option<String>,
+    /// Imager's own names of the devices that the image is for; none: it is offered for all.
+    #[serde(default)]
+    pub devices: Vec<String>,
 }
 
 #[derive(Debug, Deserialize)]
 pub struct Rust {
     /// Target triple of the programs on the box.
     pub target: String,
+    /// What links them, where it is not the host's own compiler.
+    #[serde(default)]
+    pub linker: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -34,6 +49,19 @@ pub struct Debian {
     pub arch: String,
     /// Name of the kernel's meta package.
     pub kernel: String,
+    /// The package with GRUB's modules, where the tools have none for the board.
+    #[serde(default)]
+    pub grub: Option<String>,
+    /// Runs the board's programs, where the host cannot.
+    #[serde(default)]
+    pub emulator: Option<Emulator>,
+}
+
+#[derive(Debug, Deserialize)]
+pub struct Emulator {
+    pub package: String,
+    /// Its name in there, below `/usr/bin`.
+    pub program: String,
 }
 
 #[derive(Debug, Deserialize)]
@@ -50,6 +78,16 @@ pub struct Kernel {
     pub command_line: String,
     /// Terminals, by device name, on which the box shows itself.
     pub consoles: Vec<String>,
+    /// What Buildroot calls its image.
+    #[serde(default = "bz_image")]
+    pub file: String,
+    /// Modules of the initrd besides those of every board.
+    #[serde(default)]
+    pub modules: Vec<String>,
+}
+
+fn bz_image() -> String {
+    "bzImage".into()
 }
 
 /// `image/layout.toml`.

@@ -161,7 +161,7 @@ impl Key {
         Ok(self)
     }
 
-    fn short(&self) -> String {
+    pub(super) fn short(&self) -> String {
         let mut digest = hex::encode(self.0.clone().finalize());
         digest.truncate(20);
         digest

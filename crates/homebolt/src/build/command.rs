@@ -64,7 +64,7 @@ fn missing(program: &str, error: &std::io::Error) -> Error {
 fn name(command: &Command) -> String {
     let words = || std::iter::once(command.get_program()).chain(command.get_args()).map(OsStr::to_string_lossy);
     words()
-        .find(|word| !word.contains('=') && !matches!(&**word, "chroot" | "env" | "-i") && !word.starts_with('/'))
+        .find(|word| !word.contains('=') && !matches!(&**word, "chroot" | "env") && !word.starts_with(['/', '-']))
         .or_else(|| words().next())
         .map(|word| word.into_owned())
         .unwrap_or_default()

@@ -7,17 +7,18 @@ use super::{
     cache::Key,
     command,
     error::{At, Error},
-    mirror,
+    firmware, mirror,
     root::{self, Base},
     tree,
 };
 
 /// Unpacks the locked packages into a root tree, or takes the one of an earlier run.
 pub fn build(context: &Context) -> Result<Base, Error> {
-    let mut key = Key::new("debian 1").text(&context.lock.made.to_string());
+    let mut key = Key::new("debian 2").text(&context.lock.made.to_string());
     for word in context.lock.root.iter().map(|package| &package.sha256).chain(&context.wanted.root.exclude) {
         key = key.text(word);
     }
+    key = context.wanted.firmware.keep.iter().fold(key, |key, kept| key.text(kept));
     let done = context.cache.step("debian", &key, |folder| {
         let tree = folder.join("tree");
         tree::unpack(&mirror::fetch(&context.lock.root, context.cache)?, &context.wanted.root.exclude, &tree)?;
@@ -25,7 +26,7 @@ pub fn build(context: &Context) -> Result<Base, Error> {
     })?;
     let tree = done.join("tree");
     let release = root::only_entry(&tree.join("usr/lib/modules"))?;
-    Ok(Base { tree, kernel: done.join("vmlinuz"), release, key })
+    Ok(Base { tree, kernel: done.join("vmlinuz"), release, key, parts: vec![] })
 }
 
 fn finish(context: &Context, tree: &Path, folder: &Path) -> Result<(), Error> {
@@ -35,8 +36,14 @@ fn finish(context: &Context, tree: &Path, folder: &Path) -> Result<(), Error> {
     fs::copy(&kernel, folder.join("vmlinuz")).at("copy", &kernel)?;
     super::cache::remove(&boot)?;
     command::output(context.tools.command("depmod").arg("-b").arg(tree).arg(&release))?;
-    busybox(tree)?;
+    firmware::reduce(tree, &context.wanted.firmware, context.tools)?;
+    busybox(context, tree)?;
     certificates(tree)?;
+    settings(tree)
+}
+
+/// The small files of /etc, the same on both bases.
+pub fn settings(tree: &Path) -> Result<(), Error> {
     // Users come from sysusers.d alone; the loader's cache and the unit links are made when the tree is complete.
     for (path, text) in [
         ("etc/hosts", "127.0.0.1 localhost\n::1 localhost ip6-localhost\n"),
@@ -51,8 +58,8 @@ fn finish(context: &Context, tree: &Path, folder: &Path) -> Result<(), Error> {
 }
 
 /// The shell and its tools, each where no package brings its own.
-fn busybox(tree: &Path) -> Result<(), Error> {
-    let list = command::output(std::process::Command::new("chroot").arg(tree).args(["/usr/bin/busybox", "--list"]))?;
+fn busybox(context: &Context, tree: &Path) -> Result<(), Error> {
+    let list = command::output(context.runner.command(tree, "usr/bin/busybox").arg("--list"))?;
     // What would let something in, or work around systemd, stays out.
     const UNWANTED: [&str; 14] = [
         "adduser", "addgroup", "ftpd", "getty", "httpd", "init", "inetd", "linuxrc", "login", "passwd", "su",

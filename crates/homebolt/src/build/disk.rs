@@ -6,13 +6,17 @@ use std::{
     process::Command,
 };
 
+use bootstate::State;
+
 use super::{
     Context,
     board::Partition,
     cache::Key,
     command,
     error::{At, Error},
+    foreign,
     root::{Base, Root},
+    tools::Tools,
     tree,
 };
 
@@ -36,15 +40,21 @@ const GRUB_MODULES: &str = "all_video boot configfile echo efi_gop fat gfxterm l
 /// first one is broken.
 const COMMAND_LINE: &str = "ro gpt quiet loglevel=4 panic=10 systemd.gpt_auto=0 systemd.getty_auto=0";
 
+/// Of the first write of the boot state.
+const FIRST_NUMBER: u32 = 100_000;
+/// Left around each copy of the boot state, bytes.
+const ROOM: usize = 64 << 10;
+
 /// Puts one slot's images, the boot loader and an empty data partition on one disk image.
-pub fn build(context: &Context, base: &Base, root: &Root, initrd: &Path) -> Result<Images, Error> {
+pub fn build(context: &Context, base: &Base, root: &Root, initrd: &Path, recovery: &Path) -> Result<Images, Error> {
     let image_folder = context.source.join("image");
-    let mut key = Key::new("disk 4").path(&root.image)?.path(initrd)?.path(&base.kernel)?.text(&context.version);
+    let mut key =
+        Key::new("disk 6").path(&root.image)?.path(initrd)?.path(recovery)?.path(&base.kernel)?.text(&context.version);
     key = key.path(&image_folder.join("grub"))?.path(&image_folder.join("layout.toml"))?.path(&context.board_file)?;
     let key = key.text(&context.epoch.to_string());
     let done = context.cache.step("disk", &key, |folder| {
         boot(context, base, root, initrd, &folder.join("boot.img"))?;
-        esp(context, &folder.join("esp.img"))?;
+        esp(context, base, recovery, &folder.join("esp.img"))?;
         data(context, &folder.join("data.img"))?;
         assemble(context, root, folder)?;
         ["esp.img", "data.img"].into_iter().try_for_each(|name| fs::remove_file(folder.join(name)).at("remove", name))
@@ -57,52 +67,69 @@ fn boot(context: &Context, base: &Base, root: &Root, initrd: &Path, image: &Path
     let read = |path: &Path| fs::read(path).at("read", path);
     tree::put(&files, "vmlinuz", read(&base.kernel)?, 0o644)?;
     tree::put(&files, "initrd", read(initrd)?, 0o644)?;
-    let image_size = fs::metadata(&root.image).at("read", &root.image)?.len();
-    let lines = [
-        ("root_hash", &root.root_hash),
-        ("root_size", &root.hash_offset.to_string()),
-        ("image_size", &image_size.to_string()),
-        ("version", &context.version),
-    ];
-    let config: String = lines.iter().map(|(name, value)| format!("set {name}={value}\n")).collect();
-    tree::put(&files, "slot.cfg", config, 0o644)?;
+    tree::put(&files, "slot.cfg", slot_cfg(root, &context.version)?, 0o644)?;
     fat(context, &files, "BOOT", context.layout.partition("boot-a")?, image)
 }
 
-fn esp(context: &Context, image: &Path) -> Result<(), Error> {
+/// What GRUB reads of a slot before it starts the kernel.
+pub(crate) fn slot_cfg(root: &Root, version: &str) -> Result<String, Error> {
+    let image_size = fs::metadata(&root.image).at("read", &root.image)?.len();
+    let lines = [
+        ("root_hash", root.root_hash.as_str()),
+        ("root_size", &root.hash_offset.to_string()),
+        ("image_size", &image_size.to_string()),
+        ("version", version),
+    ];
+    Ok(lines.iter().map(|(name, value)| format!("set {name}={value}\n")).collect())
+}
+
+/// The EFI partition. All of it is written here; but for the boot state nothing on a box ever writes to it. mcopy lays files
+/// down in the order of their names, so the recovery lies between the two copies.
+fn esp(context: &Context, base: &Base, recovery: &Path, image: &Path) -> Result<(), Error> {
     let files = image.with_extension("files");
     let grub = context.source.join("image/grub/grub.cfg");
     let template = fs::read_to_string(&grub).at("read", &grub)?;
     let line = format!("{COMMAND_LINE} {}", context.board.kernel.command_line);
     tree::put(&files, "grub/grub.cfg", template.replace("@command_line@", &line), 0o644)?;
-    // Slot B is empty: the box copies its system there once it has proved itself.
-    let variables = [("ORDER", "A B"), ("A_OK", "1"), ("A_TRY", "0"), ("B_OK", "0"), ("B_TRY", "0"), ("FILL", "B")];
-    tree::put(&files, "grub/grubenv", environment(&variables), 0o644)?;
+    for [folder, name] in bootstate::COPIES.map(|copy| copy.map(str::to_ascii_lowercase)) {
+        tree::put(&files, &format!("{folder}/{name}"), bootstate::encode(&State::NEW, FIRST_NUMBER), 0o644)?;
+        // Memory cards and disks write in larger pieces than a sector. In that piece there is nothing else that could be lost.
+        for room in ["ahead", "room"] {
+            tree::put(&files, &format!("{folder}/{room}"), vec![0; ROOM], 0o644)?;
+        }
+    }
+    let read = |path: &Path| fs::read(path).at("read", path);
+    tree::put(&files, "recovery/vmlinuz", read(&base.kernel)?, 0o644)?;
+    tree::put(&files, "recovery/initrd", read(recovery)?, 0o644)?;
     let folder = files.join("EFI/BOOT");
     fs::create_dir_all(&folder).at("create", &folder)?;
     let mut mkimage = context.tools.command("grub-mkimage");
+    if let Some(modules) = foreign::grub_modules(context.board, context.lock, context.cache)? {
+        mkimage.arg("--directory").arg(modules);
+    }
     mkimage.args(["--prefix=/grub", "--format", &context.board.grub.format, "--output"]);
     command::output(mkimage.arg(folder.join(&context.board.grub.file)).args(GRUB_MODULES.split_whitespace()))?;
     fat(context, &files, "ESP", context.layout.partition("esp")?, image)
 }
 
-/// GRUB's environment block: 1,024 bytes, a fixed head, `name=value` lines, filled up with `#`.
-fn environment(variables: &[(&str, &str)]) -> Vec<u8> {
-    let mut block = b"# GRUB Environment Block\n".to_vec();
-    for (name, value) in variables {
-        block.extend(format!("{name}={value}\n").into_bytes());
-    }
-    block.resize(1024, b'#');
-    block
-}
-
 /// A FAT32 image of a partition's size with the files of a folder.
 fn fat(context: &Context, files: &Path, label: &str, partition: &Partition, image: &Path) -> Result<(), Error> {
-    empty(image, partition.bytes())?;
-    let tools = context.tools;
+    fat_of(context.tools, context.epoch, files, label, partition.bytes(), image)
+}
+
+/// The same of so many bytes. All times in it are `epoch`; the folder is gone afterwards.
+pub(crate) fn fat_of(
+    tools: &Tools,
+    epoch: u64,
+    files: &Path,
+    label: &str,
+    bytes: u64,
+    image: &Path,
+) -> Result<(), Error> {
+    empty(image, bytes)?;
     let mut mkfs = tools.command("mkfs.vfat");
     command::output(mkfs.args(["--invariant", "-F32", "-n", label, "-i", "484f4d45"]).arg(image))?;
-    let time = std::time::UNIX_EPOCH + std::time::Duration::from_secs(context.epoch);
+    let time = std::time::UNIX_EPOCH + std::time::Duration::from_secs(epoch);
     // One by one, in the order of names: mcopy would take a folder's files as they come, and its time from the clock.
     for path in tree::walk(files)? {
         let inside = format!("::/{}", path.strip_prefix(files).unwrap_or(&path).display());
@@ -158,8 +185,9 @@ fn data(context: &Context, image: &Path) -> Result<(), Error> {
 }
 
 fn assemble(context: &Context, root: &Root, folder: &Path) -> Result<(), Error> {
+    // At whole MiB: a disk writes in larger pieces than its sectors, and one that is torn must not reach into the other slot.
     let mut config = format!(
-        "image disk.img {{\n  hdimage {{ partition-table-type = gpt disk-uuid = \"{}\" }}\n",
+        "image disk.img {{\n  hdimage {{ partition-table-type = gpt align = 1M disk-uuid = \"{}\" }}\n",
         context.layout.disk_uuid
     );
     for partition in &context.layout.partitions {
@@ -202,16 +230,4 @@ fn assemble(context: &Context, root: &Root, folder: &Path) -> Result<(), Error> 
 
 fn empty(path: &Path, size: u64) -> Result<(), Error> {
     fs::File::create(path).and_then(|file| file.set_len(size)).at("create", path)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_environment_block_has_the_size_and_head_that_grub_insists_on() {
-        let block = environment(&[("A_OK", "1")]);
-        assert_eq!(block.len(), 1024);
-        assert!(block.starts_with(b"# GRUB Environment Block\nA_OK=1\n##"));
-    }
 }

@@ -13,7 +13,7 @@ pub enum Error {
     File { path: PathBuf, why: String },
     #[error("there is no board {0:?}; there are: {1}")]
     NoBoard(String, String),
-    #[error("there is no base {0:?}; there are: debian")]
+    #[error("there is no base {0:?}; there are: debian, buildroot")]
     NoBase(String),
     #[error("{program} is missing: {advice}")]
     Missing { program: String, advice: String },
@@ -41,6 +41,20 @@ pub enum Error {
     NoNamespace { said: String },
     #[error("no Debian mirror found in this machine's apt configuration: name one with HOMEBOLT_MIRROR")]
     NoMirror,
+    #[error(
+        "Buildroot stopped at {package} ({step}); its last lines:\n{tail}\nThe whole log is {log}; the same command goes on from here"
+    )]
+    Buildroot { package: String, step: String, log: PathBuf, tail: String },
+    #[error(
+        "Buildroot {version} cannot be fetched from {archive} ({reason}): check the network, or name an unpacked tree with --buildroot"
+    )]
+    NoBuildroot { archive: String, reason: String, version: String },
+    #[error(
+        "the tar in {archive} has the SHA-256 {found}, buildroot/release.toml says {expected}: run the same command again; if it happens twice, do not trust the server"
+    )]
+    BuildrootMismatch { archive: String, expected: String, found: String },
+    #[error(transparent)]
+    Keys(#[from] crate::keys::Error),
     #[error(transparent)]
     Sbom(#[from] crate::sbom::Error),
     #[error("{path} is {size} bytes, its partition {partition} holds {room}: leave something out")]

@@ -1,4 +1,4 @@
-//! The initrd: our init, the tools it calls with their libraries, and the modules that lead to the root.
+//! The initrds, of a slot and of the recovery: our init, the tools it calls with their libraries, and kernel modules.
 
 use std::{
     collections::BTreeSet,
@@ -6,39 +6,94 @@ use std::{
     io::Write,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
-    process::Command,
 };
+
+use release::Release;
 
 use super::{
     Context, command,
     error::{At, Error},
     programs::Programs,
-    root::Base,
+    root::{self, Base},
     tree,
 };
 
 /// Programs of the root tree that init calls.
 const PROGRAMS: [&str; 3] = ["usr/sbin/veritysetup", "usr/sbin/e2fsck", "usr/sbin/blkid"];
-const FOLDERS: [&str; 7] = ["dev", "proc", "run", "sys", "sysroot", "tmp", "etc"];
+/// What the recovery calls besides.
+const OF_RECOVERY: &str = "usr/bin/rauc";
+const FOLDERS: [&str; 8] = ["data", "dev", "proc", "run", "sys", "sysroot", "tmp", "etc"];
 
-/// Makes the initrd; gives the file.
+/// Where the lists of kernel modules are, in the checkout: those that are loaded, and what the recovery's devices may need.
+const MODULES: &str = "image/initrd/modules";
+const RECOVERY_MODULES: &str = "image/initrd/recovery";
+
+/// Makes the initrd of a slot; gives the file.
 pub fn build(context: &Context, base: &Base, programs: &Programs) -> Result<PathBuf, Error> {
-    let list = context.source.join("image/initrd/modules");
-    let key = base.key.clone().text("initrd 4").text(&context.epoch.to_string()).path(&programs.boot)?.path(&list)?;
+    let list = context.source.join(MODULES);
+    let key = base.key.clone().text("initrd 5").text(&context.epoch.to_string()).path(&programs.boot)?.path(&list)?;
+    let key = context.board.kernel.modules.iter().fold(key, |key, module| key.text(module));
     let done = context.cache.step("initrd", &key, |folder| {
         let work = folder.join("tree");
-        fill(context, base, programs, &list, &work)?;
-        let path = folder.join("initrd");
-        let file = fs::File::create(&path).at("create", &path)?;
-        let mut out = zstd::Encoder::new(file, 12).at("compress", &path)?;
-        archive(&work, context.epoch, &mut out)?;
-        out.finish().at("write", &path)?;
-        super::cache::remove(&work)
+        fill(context, base, programs, &work, &PROGRAMS)?;
+        modules(context, base, &[MODULES], &work)?;
+        pack(context, &work, &folder.join("initrd"))
     })?;
     Ok(done.join("initrd"))
 }
 
-fn fill(context: &Context, base: &Base, programs: &Programs, list: &Path, work: &Path) -> Result<(), Error> {
+/// Makes the recovery's: the same, with the network, with RAUC, and with what a bundle is verified by.
+pub fn recovery(context: &Context, base: &Base, programs: &Programs, release: &Release) -> Result<PathBuf, Error> {
+    let release = serde_json::to_vec_pretty(release).unwrap_or_default();
+    let taken = |name: &str| context.source.join(name);
+    // By their names in the checkout, and where they go.
+    let files = [("overlays/common/etc/hostname", "etc/hostname"), ("image/initrd/udhcpc", "usr/share/udhcpc/script")];
+    let mut key = base.key.clone().text("recovery 1").text(&context.epoch.to_string()).path(&programs.boot)?;
+    key = key.text(&String::from_utf8_lossy(&release)).text(&context.keyring).path(&taken(root::RAUC_CONF))?;
+    for name in [MODULES, RECOVERY_MODULES].iter().chain(files.iter().map(|(from, _)| from)) {
+        key = key.path(&taken(name))?;
+    }
+    key = context.board.kernel.modules.iter().fold(key, |key, module| key.text(module));
+    let done = context.cache.step("recovery", &key, |folder| {
+        let work = folder.join("tree");
+        fill(context, base, programs, &work, &[PROGRAMS.as_slice(), &[OF_RECOVERY]].concat())?;
+        modules(context, base, &[MODULES, RECOVERY_MODULES], &work)?;
+        for (from, to) in files {
+            let from = taken(from);
+            tree::put(&work, to, fs::read(&from).at("read", &from)?, 0o755)?;
+        }
+        tree::put(&work, "usr/lib/homebolt/release.json", &release, 0o644)?;
+        root::trust(context, &work)?;
+        firmware(base, &work)?;
+        pack(context, &work, &folder.join("initrd"))
+    })?;
+    Ok(done.join("initrd"))
+}
+
+/// Programs of network cards by wire; those of radios would be ten times as large.
+fn firmware(base: &Base, work: &Path) -> Result<(), Error> {
+    let folder = base.tree.join("usr/lib/firmware/rtl_nic");
+    if !folder.is_dir() {
+        // A board whose only card is its own.
+        return Ok(());
+    }
+    for path in tree::walk(&folder)? {
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        tree::put(work, &format!("usr/lib/firmware/rtl_nic/{name}"), fs::read(&path).at("read", &path)?, 0o644)?;
+    }
+    Ok(())
+}
+
+/// Writes the folder's content as a compressed archive, and removes the folder.
+fn pack(context: &Context, work: &Path, path: &Path) -> Result<(), Error> {
+    let file = fs::File::create(path).at("create", path)?;
+    let mut out = zstd::Encoder::new(file, 12).at("compress", path)?;
+    archive(work, context.epoch, &mut out)?;
+    out.finish().at("write", path)?;
+    super::cache::remove(work)
+}
+
+fn fill(context: &Context, base: &Base, programs: &Programs, work: &Path, wanted: &[&str]) -> Result<(), Error> {
     for folder in ["usr/bin", "usr/lib", "usr/lib64"].iter().chain(&FOLDERS) {
         let path = work.join(folder);
         fs::create_dir_all(&path).at("create", &path)?;
@@ -51,32 +106,36 @@ fn fill(context: &Context, base: &Base, programs: &Programs, list: &Path, work: 
     let copy = |from: &Path, to: &str, mode: u32| tree::put(work, to, fs::read(from).at("read", from)?, mode);
     copy(&programs.boot, "init", 0o755)?;
     copy(&base.tree.join("usr/bin/busybox"), "usr/bin/busybox", 0o755)?;
-    let applets = command::output(Command::new("chroot").arg(&base.tree).args(["/usr/bin/busybox", "--list"]))?;
+    let applets = command::output(context.runner.command(&base.tree, "usr/bin/busybox").arg("--list"))?;
     for applet in applets.lines().filter(|applet| !matches!(*applet, "busybox" | "init" | "blkid")) {
         tree::symlink(work, &format!("usr/bin/{applet}"), "busybox")?;
     }
     let mut libraries = BTreeSet::new();
-    for program in PROGRAMS {
+    for program in wanted {
         copy(&base.tree.join(program), program, 0o755)?;
-        libraries.extend(needed(&base.tree, program)?);
+        libraries.extend(needed(context, &base.tree, program)?);
     }
     for library in libraries {
         copy(&base.tree.join(&library), &library, 0o755)?;
     }
-    modules(context, base, list, work)
+    Ok(())
 }
 
 /// Shared libraries of a program, and its loader, as paths below `/usr`, by the tree's own loader.
-fn needed(tree: &Path, program: &str) -> Result<Vec<String>, Error> {
+fn needed(context: &Context, tree: &Path, program: &str) -> Result<Vec<String>, Error> {
     let loader = loader(tree)?;
-    let mut list = Command::new("chroot");
-    let said = command::output(list.arg(tree).arg(format!("/{loader}")).arg("--list").arg(format!("/{program}")))?;
-    let mut found = vec![loader];
-    for word in said.split_whitespace().filter(|word| word.starts_with('/')) {
-        let path = word.trim_start_matches('/');
-        found.push(if path.starts_with("usr/") { path.to_owned() } else { format!("usr/{path}") });
-    }
-    Ok(found)
+    let mut list = context.runner.command(tree, &loader);
+    let said = command::output(list.arg("--list").arg(format!("/{program}")))?;
+    let tree = tree.to_string_lossy();
+    Ok(std::iter::once(loader).chain(libraries(&said, &tree)).collect())
+}
+
+/// The paths in a loader's list, below `/usr`: `libc.so.6 => /lib/libc.so.6 (0x…)`. An emulated loader names itself by
+/// where it lies.
+fn libraries(list: &str, tree: &str) -> Vec<String> {
+    let paths = list.split_whitespace().filter(|word| word.starts_with('/'));
+    let below = |word: &str| word.strip_prefix(tree).unwrap_or(word).trim_start_matches('/').to_owned();
+    paths.map(below).map(|path| if path.starts_with("usr/") { path } else { format!("usr/{path}") }).collect()
 }
 
 /// The dynamic loader: the one file in `/usr/lib64` or, where there is none, in `/usr/lib`.
@@ -99,12 +158,21 @@ fn module<'a>(line: &'a str, tree: &str) -> Option<&'a str> {
     path.strip_prefix(tree).unwrap_or(path).split(' ').next()
 }
 
-/// Copies the listed modules with all they depend on. One that the kernel has built in, or does not know, is no fault:
-/// the list serves every kernel.
-fn modules(context: &Context, base: &Base, list: &Path, work: &Path) -> Result<(), Error> {
-    let text = fs::read_to_string(list).at("read", list)?;
-    let names: Vec<&str> =
-        text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#')).collect();
+/// Copies the modules of these lists with all they depend on. One that the kernel has built in, or does not know, is no
+/// fault: the lists serve every kernel. Those of the first list are loaded at the start, the others for the devices there are.
+fn modules(context: &Context, base: &Base, lists: &[&str], work: &Path) -> Result<(), Error> {
+    let mut names = Vec::new();
+    let mut loaded = String::new();
+    for list in lists {
+        let path = context.source.join(list);
+        let text = fs::read_to_string(&path).at("read", &path)?;
+        let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
+        names.extend(lines.map(str::to_owned));
+        if loaded.is_empty() {
+            names.extend(context.board.kernel.modules.iter().cloned());
+            loaded = names.join("\n") + "\n";
+        }
+    }
     let own = base.tree.to_string_lossy().into_owned();
     let mut files = BTreeSet::new();
     for name in &names {
@@ -128,7 +196,7 @@ fn modules(context: &Context, base: &Base, list: &Path, work: &Path) -> Result<(
         let to = format!("usr/lib/modules/{}/{index}", base.release);
         tree::put(work, &to, fs::read(&from).at("read", &from)?, 0o644)?;
     }
-    tree::put(work, "etc/modules-load", names.join("\n") + "\n", 0o644)?;
+    tree::put(work, "etc/modules-load", loaded, 0o644)?;
     command::output(context.tools.command("depmod").arg("-b").arg(work).arg(&base.release)).map(|_| ())
 }
 
@@ -174,6 +242,15 @@ mod tests {
         assert_eq!(module(line, "/my cache/tree"), Some("/lib/modules/6.12/a.ko.xz"));
         assert_eq!(module("insmod /lib/a.ko", "/my cache/tree"), Some("/lib/a.ko"));
         assert_eq!(module("builtin ext4", "/my cache/tree"), None);
+    }
+
+    #[test]
+    fn libraries_are_found_in_the_list_of_the_hosts_loader_and_of_an_emulated_one() {
+        let list = "\tlinux-vdso.so.1 (0x7)\n\tlibc.so.6 => /lib/x86_64-linux-gnu/libc.so.6 (0x7)\n\t/lib64/ld-linux-x86-64.so.2 (0x7)\n";
+        assert_eq!(libraries(list, "/tree"), ["usr/lib/x86_64-linux-gnu/libc.so.6", "usr/lib64/ld-linux-x86-64.so.2"]);
+        let list =
+            "\tlibc.so.6 => /usr/lib/aarch64-linux-gnu/libc.so.6 (0x7)\n\t/tree/usr/lib/ld-linux-aarch64.so.1 (0x7)\n";
+        assert_eq!(libraries(list, "/tree"), ["usr/lib/aarch64-linux-gnu/libc.so.6", "usr/lib/ld-linux-aarch64.so.1"]);
     }
 
     #[test]

@@ -15,7 +15,7 @@ use super::{
 };
 
 /// What LND's own releases are built with, and its SQL back ends.
-const TAGS: &str = "autopilotrpc chainrpc invoicesrpc monitoring neutrinorpc peersrpc signrpc walletrpc watchtowerrpc \
+pub const TAGS: &str = "autopilotrpc chainrpc invoicesrpc monitoring neutrinorpc peersrpc signrpc walletrpc watchtowerrpc \
                     wtclientrpc kvdb_postgres kvdb_sqlite kvdb_etcd";
 const MODULE: &str = "github.com/lightningnetwork/lnd";
 
@@ -32,15 +32,19 @@ pub struct Lnd {
 /// Builds LND for the board, or takes the result of an earlier build with the same inputs.
 pub fn build(context: &Context) -> Result<Lnd, Error> {
     let source = context.source.join("image/lnd");
-    let go_mod = source.join("go.mod");
-    let text = fs::read_to_string(&go_mod).at("read", &go_mod)?;
-    let version = required_version(&text)
-        .ok_or_else(|| Error::File { path: go_mod, why: format!("it does not require {MODULE}") })?
-        .to_owned();
+    let version = version(context)?;
     let key = Key::new("lnd 1").text(TAGS).text(&context.board.go.arch).path(&source)?;
     let done = context.cache.step("lnd", &key, |folder| compile(context, &source, &version, folder))?;
     let modules = done.join("modules.txt");
     Ok(Lnd { program: done.join("lnd"), version, modules: fs::read_to_string(&modules).at("read", &modules)? })
+}
+
+/// The version of LND that the checkout pins.
+pub fn version(context: &Context) -> Result<String, Error> {
+    let go_mod = context.source.join("image/lnd/go.mod");
+    let text = fs::read_to_string(&go_mod).at("read", &go_mod)?;
+    let version = required_version(&text).map(str::to_owned);
+    version.ok_or_else(|| Error::File { path: go_mod, why: format!("it does not require {MODULE}") })
 }
 
 fn compile(context: &Context, source: &Path, version: &str, folder: &Path) -> Result<(), Error> {

@@ -13,6 +13,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use super::{
+    board::Debian,
     command,
     error::{At, Error, in_toml},
     mirror::Mirrors,
@@ -23,8 +24,17 @@ use super::{
 pub struct Wanted {
     pub suite: String,
     pub root: WantedSet,
+    #[serde(default)]
+    pub firmware: WantedFirmware,
     pub tools: WantedSet,
     pub go: WantedSet,
+}
+
+/// What is kept of the firmware that the root's packages bring.
+#[derive(Debug, Default, Deserialize)]
+pub struct WantedFirmware {
+    /// Paths below `/usr/lib/firmware`; `*` at the end stands for all that begins so.
+    pub keep: Vec<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -46,6 +56,12 @@ pub struct Lock {
     pub root: Vec<Package>,
     pub tools: Vec<Package>,
     pub go: Vec<Package>,
+    /// GRUB's modules, where the tools have none for the board.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub grub: Vec<Package>,
+    /// Runs the board's programs, where the host cannot.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub emulator: Vec<Package>,
 }
 
 /// One package as it stands on the mirror.
@@ -93,7 +109,7 @@ impl Lock {
             Error::File { path, why } => Error::File { path, why: format!("{why}; {renew}") },
             other => other,
         })?;
-        for package in lock.root.iter().chain(&lock.tools).chain(&lock.go) {
+        for package in [&lock.root, &lock.tools, &lock.go, &lock.grub, &lock.emulator].into_iter().flatten() {
             let hash_ok = package.sha256.len() == 64 && package.sha256.bytes().all(|byte| byte.is_ascii_hexdigit());
             if !hash_ok || package.path.starts_with('/') || package.path.split('/').any(|part| part == "..") {
                 let why = format!("package {} has an impossible hash or path; {renew}", package.name);
@@ -112,23 +128,25 @@ impl Lock {
     }
 }
 
-/// Asks the mirrors what `wanted` means today for a Debian architecture and kernel package.
-pub fn resolve(
-    wanted: &Wanted,
-    arch: &str,
-    kernel: &str,
-    made: u64,
-    mirrors: &Mirrors,
-    folder: &Path,
-) -> Result<Lock, Error> {
+/// Asks the mirrors what `wanted` means today for a board.
+pub fn resolve(wanted: &Wanted, board: &Debian, made: u64, mirrors: &Mirrors, folder: &Path) -> Result<Lock, Error> {
     let set = |wanted_set: &WantedSet, extra: &[&str], arch: &str| {
         let apt = Apt::new(folder, arch, &wanted.suite, mirrors)?;
         apt.resolve(wanted_set, extra)
     };
+    // One package without what it would draw in.
+    let alone = |name: Option<&String>, arch: &str| -> Result<Vec<Package>, Error> {
+        let Some(name) = name else { return Ok(vec![]) };
+        let mut packages = set(&WantedSet { packages: vec![name.clone()], drop: vec![], exclude: vec![] }, &[], arch)?;
+        packages.retain(|package| package.name == *name);
+        Ok(packages)
+    };
     Ok(Lock {
         suite: wanted.suite.clone(),
         made,
-        root: set(&wanted.root, &[kernel], arch)?,
+        root: set(&wanted.root, &[&board.kernel], &board.arch)?,
+        grub: alone(board.grub.as_ref(), &board.arch)?,
+        emulator: alone(board.emulator.as_ref().map(|emulator| &emulator.package), super::HOST_ARCH)?,
         tools: set(&wanted.tools, &[], super::HOST_ARCH)?,
         go: set(&wanted.go, &[], super::HOST_ARCH)?,
     })
@@ -167,7 +185,7 @@ impl Apt {
             (&mirrors.main, format!("{suite}-updates")),
             (&mirrors.security, format!("{suite}-security")),
         ] {
-            sources.push_str(&format!("deb [signed-by={keyring}] {base} {suite} main\n"));
+            sources.push_str(&format!("deb [signed-by={keyring}] {base} {suite} main non-free-firmware\n"));
         }
         let list = folder.join("etc/sources.list");
         fs::write(&list, sources).at("write", &list)?;
@@ -310,7 +328,15 @@ mod tests {
             sha256: "00".repeat(32),
             security: false,
         };
-        let lock = Lock { suite: "trixie".into(), made: 1, root: vec![package], tools: vec![], go: vec![] };
+        let lock = Lock {
+            suite: "trixie".into(),
+            made: 1,
+            root: vec![package],
+            tools: vec![],
+            go: vec![],
+            grub: vec![],
+            emulator: vec![],
+        };
         lock.write(&file).unwrap();
         assert!(matches!(Lock::read(&file), Err(Error::File { .. })));
     }

@@ -7,26 +7,31 @@
 //!  crates ─► cargo ─► manager, boot ───────────┼─► root.img (erofs + verity)
 //!  overlays, systemd ──────────────────────────┘        │
 //!                     boot ─► initrd ─► boot.img ───────┼─► disk.img ─► .img.zst .bmap manifest SBOM
-//!                              GRUB ─► esp.img ─────────┘
+//!                GRUB, boot state, recovery ─► esp.img ─┘
 //! ```
 
-pub mod bitcoind;
 mod board;
+pub mod borrowed;
+mod buildroot;
 mod cache;
-mod command;
+pub(crate) mod command;
 mod debian;
-mod disk;
+pub(crate) mod disk;
 mod error;
+mod firmware;
+mod foreign;
+mod headers;
+mod imager;
 mod initrd;
 mod lnd;
 mod lock;
 mod mirror;
 mod output;
 mod programs;
-mod root;
-mod sandbox;
-mod tools;
-mod tree;
+pub(crate) mod root;
+pub(crate) mod sandbox;
+pub(crate) mod tools;
+pub(crate) mod tree;
 
 use std::{
     path::{Path, PathBuf},
@@ -34,8 +39,11 @@ use std::{
     time::{Instant, SystemTime},
 };
 
+use crate::keys;
+
 pub use board::{Board, Layout};
 pub use cache::Cache;
+pub(crate) use cache::remove;
 pub use error::Error;
 
 use self::{
@@ -50,7 +58,12 @@ const HOST_ARCH: &str = "amd64";
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  \
     homebolt build                          the default: x86-64 on the debian base, into out/x86-64/\n  \
-    homebolt build --out /tmp/images        somewhere else\n\n\
+    homebolt build --out /tmp/images        somewhere else\n  \
+    homebolt build --keys keys              for others to use: it takes updates signed with these keys\n  \
+    homebolt build --headers headers        with block headers, for a first start in minutes\n  \
+    homebolt build --board aarch64          for 64-bit ARM machines with UEFI\n  \
+    homebolt build --base buildroot         everything from source: two hours or more, and 20 GB\n\n\
+    Without --keys the image takes what this machine's development keys sign, and says so on screen and page.\n\
     The first build takes about a quarter of an hour, most of it LND; later ones take what has changed.\n\
     Downloads and finished steps are kept in ~/.cache/homebolt (or $HOMEBOLT_CACHE).")]
 pub struct Args {
@@ -60,9 +73,20 @@ pub struct Args {
     /// What the root file system is made of
     #[arg(long, default_value = "debian")]
     pub base: String,
+    #[command(flatten)]
+    pub buildroot: buildroot::Options,
     /// Where the files go [default: out/<board> in the checkout]
     #[arg(long)]
     pub out: Option<PathBuf>,
+    /// The folder of `homebolt keys` whose keyring goes into the image [default: this machine's development keys]
+    #[arg(long, value_name = "FOLDER")]
+    pub keys: Option<PathBuf>,
+    /// A folder with block_headers.bin and filter_headers.bin of a chain, in the form that LND imports
+    #[arg(long, value_name = "FOLDER")]
+    pub headers: Option<PathBuf>,
+    /// Where the folders of the boards will be published, for the list that Raspberry Pi Imager reads [default: where they are]
+    #[arg(long, value_name = "URL")]
+    pub published_at: Option<String>,
     /// The checkout
     #[arg(long, default_value = ".")]
     pub source: PathBuf,
@@ -71,7 +95,8 @@ pub struct Args {
 /// Renew the lock file: the exact Debian packages of an image
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  \
-    homebolt lock                           ask the mirror what is newest, and write image/debian/x86-64.lock\n\n\
+    homebolt lock                           ask the mirror what is newest, and write image/debian/x86-64.lock\n  \
+    homebolt lock --board aarch64           the same for another board\n\n\
     Look at the difference with git, build, test, commit.")]
 pub struct LockArgs {
     /// The board: a file in image/boards/
@@ -90,12 +115,20 @@ pub(crate) struct Context<'a> {
     fixed: &'a sandbox::Fixed,
     cache: &'a Cache,
     tools: &'a Tools,
+    /// Runs programs of the board.
+    runner: &'a foreign::Runner,
     board: &'a Board,
     board_file: PathBuf,
     base: &'a str,
     layout: &'a Layout,
     wanted: &'a Wanted,
     lock: &'a Lock,
+    /// The roots whose updates the box takes, PEM.
+    keyring: String,
+    /// They are those of a machine that made them by itself.
+    development_keys: bool,
+    /// Of a chain, for a first start with neutrino.
+    headers: Option<headers::Headers>,
     /// The product's version.
     version: String,
     /// All times in the image, seconds since 1970.
@@ -110,6 +143,7 @@ impl Context<'_> {
             base: self.base.to_owned(),
             built: self.epoch,
             lnd_version: lnd.version.clone(),
+            development_keys: self.development_keys,
         }
     }
 }
@@ -120,7 +154,7 @@ pub fn run(args: Args) -> Result<(), Error> {
     let start = Instant::now();
     let source = checkout(&args.source)?;
     let board = Board::read(&source, &args.board)?;
-    if args.base != "debian" {
+    if !["debian", "buildroot"].contains(&&*args.base) {
         return Err(Error::NoBase(args.base));
     }
     let layout = Layout::read(&source)?;
@@ -128,32 +162,64 @@ pub fn run(args: Args) -> Result<(), Error> {
     let lock = Lock::read(&lock::path(&source, &board.name))?;
     let epoch = lock.made.max(commit_time(&source).unwrap_or_default());
     let cache = Cache::open()?;
+    let keys = keys::choose(args.keys.as_deref(), cache.root())?;
+    // Before the long steps: a wrong file is told at once.
+    let headers = args.headers.as_deref().map(headers::read).transpose()?;
     let fixed = sandbox::fix(&source, &programs::target_folder(&source, &cache)?)?;
     let tools = Tools::prepare("tools", &wanted.tools, &lock.tools, &[], epoch, &cache)?;
-    let out = args.out.unwrap_or_else(|| source.join("out").join(&board.name));
+    let runner = foreign::Runner::prepare(&board, &lock, &cache)?;
+    let all = source.join("out");
+    let out = args.out.clone().unwrap_or_else(|| all.join(&board.name));
     let context = Context {
         source: &fixed.source,
         fixed: &fixed,
         cache: &cache,
         tools: &tools,
+        runner: &runner,
         board: &board,
         board_file: fixed.source.join("image/boards").join(format!("{}.toml", board.name)),
         base: &args.base,
         layout: &layout,
         wanted: &wanted,
         lock: &lock,
+        keyring: keys.keyring()?.0,
+        development_keys: keys.development()?,
+        headers,
         version: env!("CARGO_PKG_VERSION").to_owned(),
         epoch,
     };
-    let base = debian::build(&context)?;
-    let lnd = lnd::build(&context)?;
-    let programs = programs::build(&context)?;
+    let (base, programs, lnd) = match &*args.base {
+        "buildroot" => buildroot::build(&context, &args.buildroot)?,
+        _ => {
+            let base = debian::build(&context)?;
+            // Beside each other: the end of cargo's work, the linker's, leaves all cores but one to Go.
+            let (programs, lnd) = std::thread::scope(|scope| {
+                let lnd = scope.spawn(|| lnd::build(&context));
+                let programs = programs::build(&context);
+                (programs, lnd.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+            });
+            (base, programs?, lnd?)
+        }
+    };
     let root = root::build(&context, &base, &programs, &lnd)?;
     let initrd = initrd::build(&context, &base, &programs)?;
-    let images = disk::build(&context, &base, &root, &initrd)?;
-    output::write(&context, &lnd, &root, &images, &out)?;
+    let recovery = initrd::recovery(&context, &base, &programs, &context.release(&lnd))?;
+    let images = disk::build(&context, &base, &root, &initrd, &recovery)?;
+    output::write(&context, &base, &lnd, &root, &images, &out)?;
+    if args.out.is_none() {
+        imager::write(&source, &all, args.published_at.as_deref())?;
+    }
     eprintln!("{:>14}  {} in {:.1} s", "done", out.display(), start.elapsed().as_secs_f32());
     Ok(())
+}
+
+/// The tools root of a checkout, with the host's folders in sight that are named. All times in what it makes are `epoch`.
+pub(crate) fn tools(source: &Path, shared: &[&Path], epoch: u64, cache: &Cache) -> Result<Tools, Error> {
+    let source = checkout(source)?;
+    let wanted = Wanted::read(&source.join("image/debian/packages.toml"))?;
+    // The tools are those of the machine that builds: every board's lock file has the same.
+    let lock = Lock::read(&lock::path(&source, "x86-64"))?;
+    Tools::prepare("tools", &wanted.tools, &lock.tools, shared, epoch, cache)
 }
 
 /// Renews a board's lock file.
@@ -165,7 +231,7 @@ pub fn run_lock(args: LockArgs) -> Result<(), Error> {
     let mirrors = mirror::Mirrors::find()?;
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
     let folder = cache.subfolder("apt")?;
-    let lock = lock::resolve(&wanted, &board.debian.arch, &board.debian.kernel, now, &mirrors, &folder)?;
+    let lock = lock::resolve(&wanted, &board.debian, now, &mirrors, &folder)?;
     let path = lock::path(&source, &board.name);
     lock.write(&path)?;
     eprintln!("{}: {} packages in the image", path.display(), lock.root.len());

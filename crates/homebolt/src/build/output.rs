@@ -17,7 +17,7 @@ use super::{
     disk::Images,
     error::{At, Error},
     lnd::Lnd,
-    root::Root,
+    root::{Base, Root},
 };
 
 /// The images inside are compressed already: a higher level costs minutes and gains a hundredth.
@@ -27,10 +27,13 @@ const MARGIN: u64 = 1 << 20;
 const FIRST_PARTITION: u64 = 1 << 20;
 
 /// Writes all files of a build into `out`, and takes away those of an earlier version.
-pub fn write(context: &Context, lnd: &Lnd, root: &Root, images: &Images, out: &Path) -> Result<(), Error> {
+pub fn write(context: &Context, base: &Base, lnd: &Lnd, root: &Root, images: &Images, out: &Path) -> Result<(), Error> {
     let stem = format!("homebolt-{}-{}", context.version, context.board.name);
     let mut key = Key::new("output 1").text(&stem).text(&lnd.modules).path(&context.source.join("Cargo.lock"))?;
     key = key.path(&super::lock::path(context.source, &context.board.name))?;
+    for part in &base.parts {
+        key = key.text(&part.name).text(&part.version);
+    }
     for path in [&images.disk, &images.boot, &root.image] {
         // Steps are named by their inputs: the name stands for the content.
         key = key.text(&path.to_string_lossy());
@@ -53,7 +56,7 @@ pub fn write(context: &Context, lnd: &Lnd, root: &Root, images: &Images, out: &P
             compressed: image(&compressed, &folder.join(&compressed))?,
         };
         put(folder, &format!("{stem}.manifest.json"), json(&manifest)?)?;
-        put(folder, &format!("{stem}.cdx.json"), sbom(context, lnd)?)?;
+        put(folder, &format!("{stem}.cdx.json"), sbom(context, base, lnd)?)?;
         sums(folder)
     })?;
     hand_over(&done, out)
@@ -122,8 +125,9 @@ fn last_used(disk: &Path, region: Range<u64>) -> Result<u64, Error> {
     Ok(region.start)
 }
 
-fn sbom(context: &Context, lnd: &Lnd) -> Result<String, Error> {
-    let debian = context.lock.root.iter().map(|package| sbom::DebianPackage {
+fn sbom(context: &Context, base: &Base, lnd: &Lnd) -> Result<String, Error> {
+    let debian: &[_] = if context.base == "debian" { &context.lock.root } else { &[] };
+    let debian = debian.iter().map(|package| sbom::DebianPackage {
         name: package.name.clone(),
         version: package.version.clone(),
         architecture: package.arch.clone(),
@@ -132,10 +136,20 @@ fn sbom(context: &Context, lnd: &Lnd) -> Result<String, Error> {
         licence: None,
     });
     let crates = sbom::crates(context.source, &["homebolt-manager", "homebolt-boot"], &context.board.rust.target)?;
+    let data = context.headers.iter().flat_map(|headers| {
+        let about = &headers.about;
+        headers.files.iter().map(move |(kind, _, sha256)| sbom::DataFile {
+            name: kind.file_name().into(),
+            version: format!("{}-{}", about.network, about.last),
+            sha256: sha256.clone(),
+        })
+    });
     Ok(sbom::document(&sbom::Contents {
+        data: &data.collect::<Vec<_>>(),
         release: &context.release(lnd),
         distribution: &context.lock.suite,
         debian: &debian.collect::<Vec<_>>(),
+        source: &base.parts,
         crates: &crates,
         go: &sbom::go_modules(&lnd.modules)?,
     })?)

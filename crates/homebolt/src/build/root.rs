@@ -5,7 +5,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use release::HEADERS_FOLDER;
 use sha2::{Digest, Sha256};
+
+use crate::sbom::SourcePackage;
 
 use super::{
     Context,
@@ -14,6 +17,7 @@ use super::{
     error::{At, Error},
     lnd::Lnd,
     programs::Programs,
+    tools::Tools,
     tree,
 };
 
@@ -28,6 +32,8 @@ pub struct Base {
     pub release: String,
     /// Goes into the keys of all that is made of it.
     pub key: Key,
+    /// What it is made of, if not of Debian's packages.
+    pub parts: Vec<SourcePackage>,
 }
 
 /// The root slot's image.
@@ -43,6 +49,9 @@ pub struct Root {
 const EROFS_UUID: &str = "1b0c1f0e-5a57-4b7e-8d5d-6d0f4b3a7c21";
 const VERITY_UUID: &str = "1b0c1f0e-5a57-4b7e-8d5d-6d0f4b3a7c22";
 
+/// RAUC's configuration, in the checkout.
+pub const RAUC_CONF: &str = "overlays/common/etc/rauc/system.conf";
+
 /// Folders of `systemd/` and where they go; all others go to `/usr/lib/systemd`.
 const BESIDE_SYSTEMD: [&str; 4] = ["modules-load.d", "sysctl.d", "sysusers.d", "tmpfiles.d"];
 
@@ -50,8 +59,8 @@ const BESIDE_SYSTEMD: [&str; 4] = ["modules-load.d", "sysctl.d", "sysusers.d", "
 pub fn build(context: &Context, base: &Base, programs: &Programs, lnd: &Lnd) -> Result<Root, Error> {
     let release = serde_json::to_vec_pretty(&context.release(lnd)).unwrap_or_default();
     let overlays = ["overlays/common".into(), format!("overlays/{}", context.board.name), "systemd".into()];
-    let mut key = base.key.clone().text("root 3").text(&String::from_utf8_lossy(&release)).text(&lnd.version);
-    key = key.path(&programs.manager)?.path(&programs.boot)?.path(&lnd.program)?;
+    let mut key = base.key.clone().text("root 5").text(&String::from_utf8_lossy(&release)).text(&lnd.version);
+    key = key.text(&context.keyring).path(&programs.manager)?.path(&programs.boot)?.path(&lnd.program)?;
     key = context.board.kernel.consoles.iter().fold(key, |key, console| key.text(console));
     for overlay in &overlays {
         let path = context.source.join(overlay);
@@ -59,27 +68,36 @@ pub fn build(context: &Context, base: &Base, programs: &Programs, lnd: &Lnd) -> 
             key = key.path(&path)?;
         }
     }
+    for (kind, _, sha256) in context.headers.iter().flat_map(|headers| &headers.files) {
+        key = key.text(kind.file_name()).text(sha256);
+    }
     let done = context.cache.step("root", &key, |folder| {
         let work = folder.join("tree");
         tree::link(&base.tree, &work)?;
         tree::put(&work, "usr/lib/homebolt/release.json", &release, 0o644)?;
         install(context, &work, programs, lnd, &overlays)?;
         settle(context, &work)?;
-        image(context, &work, folder)?;
+        image(context.tools, context.epoch, &work, folder)?;
         super::cache::remove(&work)
     })?;
-    let text = |name: &str| fs::read_to_string(done.join(name)).at("read", done.join(name));
+    made(&done)
+}
+
+/// What [`image`] has left in a folder.
+pub(crate) fn made(folder: &Path) -> Result<Root, Error> {
+    let text = |name: &str| fs::read_to_string(folder.join(name)).at("read", folder.join(name));
     let offset = text("hash_offset")?;
     let hash_offset = offset.trim().parse();
     let hash_offset =
-        hash_offset.map_err(|_| Error::File { path: done.clone(), why: format!("hash offset {offset:?}") })?;
-    Ok(Root { image: done.join("root.img"), root_hash: text("root_hash")?.trim().to_owned(), hash_offset })
+        hash_offset.map_err(|_| Error::File { path: folder.into(), why: format!("hash offset {offset:?}") })?;
+    Ok(Root { image: folder.join("root.img"), root_hash: text("root_hash")?.trim().to_owned(), hash_offset })
 }
 
 fn install(context: &Context, root: &Path, programs: &Programs, lnd: &Lnd, overlays: &[String]) -> Result<(), Error> {
     let program = |path: &str, from: &Path| tree::put(root, path, fs::read(from).at("read", from)?, 0o755);
     program("usr/bin/homebolt-manager", &programs.manager)?;
     program("usr/lib/homebolt/homebolt-boot", &programs.boot)?;
+    tree::symlink(root, "usr/lib/homebolt/rauc-bootstate", "homebolt-boot")?;
     program("usr/bin/lnd", &lnd.program)?;
     tree::symlink(root, "usr/bin/lncli", "lnd")?;
     for overlay in overlays.iter().filter(|overlay| *overlay != "systemd") {
@@ -88,9 +106,11 @@ fn install(context: &Context, root: &Path, programs: &Programs, lnd: &Lnd, overl
             tree::overlay(&path, root)?;
         }
     }
-    let rauc = root.join("etc/rauc/system.conf");
-    let text = fs::read_to_string(&rauc).at("read", &rauc)?;
-    tree::put(root, "etc/rauc/system.conf", text.replace("@board@", &context.board.name), 0o644)?;
+    for (kind, from, _) in context.headers.iter().flat_map(|headers| &headers.files) {
+        let path = format!("{}/{}", HEADERS_FOLDER.trim_start_matches('/'), kind.file_name());
+        tree::put(root, &path, fs::read(from).at("read", from)?, 0o644)?;
+    }
+    trust(context, root)?;
     let name = &context.board.name;
     let version = &context.version;
     let os = format!(
@@ -114,9 +134,17 @@ fn install(context: &Context, root: &Path, programs: &Programs, lnd: &Lnd, overl
     tree::put(root, "usr/lib/clock-epoch", "", 0o644)
 }
 
+/// Whose bundles are taken: RAUC's configuration and the keyring, the same in a slot and in the recovery.
+pub fn trust(context: &Context, root: &Path) -> Result<(), Error> {
+    let path = context.source.join(RAUC_CONF);
+    let text = fs::read_to_string(&path).at("read", &path)?;
+    tree::put(root, "etc/rauc/system.conf", text.replace("@board@", &context.board.name), 0o644)?;
+    tree::put(root, "etc/rauc/keyring.pem", &context.keyring, 0o644)
+}
+
 /// What package scripts and a first boot would do, done once and the same way for everyone.
 fn settle(context: &Context, root: &Path) -> Result<(), Error> {
-    for folder in ["data", "dev", "efi", "etc", "proc", "run", "sys", "tmp", "var", "root"] {
+    for folder in ["data", "dev", "etc", "proc", "run", "sys", "tmp", "var", "root"] {
         let path = root.join(folder);
         fs::create_dir_all(&path).at("create", &path)?;
     }
@@ -124,7 +152,11 @@ fn settle(context: &Context, root: &Path) -> Result<(), Error> {
     let tools = context.tools;
     command::output(tools.command("systemd-sysusers").arg(&root_option))?;
     command::output(tools.command("systemctl").args([&root_option, "preset-all"]))?;
-    command::output(tools.command("ldconfig").arg("-r").arg(root))?;
+    // The tools' own passes over libraries of another architecture. Without a cache the loader looks into the two folders
+    // it was built with, and they are all there.
+    if !context.runner.is_foreign() {
+        command::output(tools.command("ldconfig").arg("-r").arg(root))?;
+    }
     for leftover in ["var/cache/ldconfig", "etc/passwd-", "etc/group-", "etc/shadow-", "etc/gshadow-", "etc/.pwd.lock"]
     {
         let path = root.join(leftover);
@@ -143,10 +175,10 @@ fn settle(context: &Context, root: &Path) -> Result<(), Error> {
     tree::put(root, "etc/shadow", locked, 0o600)
 }
 
-fn image(context: &Context, tree: &Path, folder: &Path) -> Result<(), Error> {
+/// Makes `root.img` of a tree. All times in it are `epoch`.
+pub(crate) fn image(tools: &Tools, epoch: u64, tree: &Path, folder: &Path) -> Result<(), Error> {
     let image = folder.join("root.img");
-    let tools = context.tools;
-    let epoch = context.epoch.to_string();
+    let epoch = epoch.to_string();
     // A higher level costs a minute a build and gains four hundredths.
     // With this variable set, -T is a bound and not the time of all files: those of a base unpacked before the last
     // commit would keep the hour of that.

@@ -90,6 +90,15 @@ pub fn fix(source: &Path, target: &Path) -> Result<Fixed, Error> {
     Ok(Fixed { source: at("source"), cargo_home: at("cargo"), target: at("target") })
 }
 
+/// Lays a folder at a fixed place of that name, beside the checkout; gives the place.
+pub fn place(folder: &Path, name: &str) -> Result<PathBuf, Error> {
+    let none: Option<&str> = None;
+    let to = Path::new(FIXED).join(name);
+    fs::create_dir_all(&to).at("create", &to)?;
+    mount(Some(folder), &to, none, MsFlags::MS_BIND | MsFlags::MS_REC, none).map_err(into_io).at("mount", &to)?;
+    Ok(to)
+}
+
 /// Makes `path` appear at the same place inside `root`.
 pub fn share(path: &Path, root: &Path) -> Result<(), Error> {
     let inside = root.join(path.strip_prefix("/").unwrap_or(path));

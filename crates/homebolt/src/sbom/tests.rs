@@ -7,6 +7,7 @@ fn release() -> Release {
         base: "debian".into(),
         built: 1_700_000_000,
         lnd_version: "v0.21.2-beta".into(),
+        development_keys: false,
     }
 }
 
@@ -23,7 +24,7 @@ fn libc() -> DebianPackage {
 
 fn parts(debian: &[DebianPackage], crates: &[Crate], go: &[GoModule]) -> (String, Value) {
     let release = release();
-    let contents = Contents { release: &release, distribution: "trixie", debian, crates, go };
+    let contents = Contents { release: &release, distribution: "trixie", debian, source: &[], crates, go, data: &[] };
     let text = document(&contents).unwrap();
     let value = serde_json::from_str(&text).unwrap();
     (text, value)
@@ -41,6 +42,47 @@ fn a_debian_package_becomes_a_purl_that_scanners_can_look_up_by_its_source() {
     let purl = "pkg:deb/debian/libstdc%2B%2B6@1:14.2.0-19%2Bb1?arch=amd64&distro=trixie&upstream=gcc-14%4014.2.0-19";
     assert_eq!(part["purl"], purl);
     assert_eq!(part["hashes"], json!([{"alg": "SHA-256", "content": "ab".repeat(32)}]));
+}
+
+#[test]
+fn a_package_built_from_source_keeps_its_licence_and_the_name_that_scanners_know() {
+    let release = release();
+    let source = [SourcePackage {
+        name: "rauc".into(),
+        version: "1.15.2".into(),
+        licence: Some("LGPL-2.1".into()),
+        cpe: Some("cpe:2.3:a:pengutronix:rauc:1.15.2:-:*:*:*:*:*:*".into()),
+    }];
+    let contents =
+        Contents { release: &release, distribution: "", debian: &[], source: &source, crates: &[], go: &[], data: &[] };
+    let document: Value = serde_json::from_str(&document(&contents).unwrap()).unwrap();
+    let part = &document["components"][0];
+    assert_eq!(part["purl"], "pkg:generic/rauc@1.15.2");
+    assert_eq!(part["licenses"][0]["license"]["name"], "LGPL-2.1");
+    assert_eq!(part["cpe"], "cpe:2.3:a:pengutronix:rauc:1.15.2:-:*:*:*:*:*:*");
+}
+
+#[test]
+fn headers_of_a_chain_are_a_part_with_their_hash() {
+    let release = release();
+    let file = DataFile { name: "block_headers.bin".into(), version: "mainnet-899999".into(), sha256: "ab".repeat(32) };
+    let data = [file];
+    let contents = Contents {
+        release: &release,
+        distribution: "trixie",
+        debian: &[],
+        source: &[],
+        crates: &[],
+        go: &[],
+        data: &data,
+    };
+    let document: Value = serde_json::from_str(&document(&contents).unwrap()).unwrap();
+    let part = &document["components"][0];
+    assert_eq!(
+        (&part["type"], &part["purl"]),
+        (&json!("data"), &json!("pkg:generic/block_headers.bin@mainnet-899999"))
+    );
+    assert_eq!(part["hashes"][0]["content"], "ab".repeat(32));
 }
 
 #[test]

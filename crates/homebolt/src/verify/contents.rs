@@ -72,7 +72,7 @@ impl Region {
 }
 
 /// The bytes of `chunk`, which stands at `offset`, that lie in `wanted`.
-fn overlap<'a>(wanted: &Range<u64>, offset: u64, chunk: &'a [u8]) -> &'a [u8] {
+pub(crate) fn overlap<'a>(wanted: &Range<u64>, offset: u64, chunk: &'a [u8]) -> &'a [u8] {
     let clamp = |at: u64| at.saturating_sub(offset).min(chunk.len() as u64) as usize;
     &chunk[clamp(wanted.start)..clamp(wanted.end)]
 }
@@ -142,7 +142,7 @@ impl<'a> Pass<'a> {
 }
 
 /// Where on the disk the boot and the root slot image stand, by the partition table in its first bytes.
-fn slots(head: &[u8], manifest: &Manifest) -> Result<(Range<u64>, Range<u64>), String> {
+pub(crate) fn slots(head: &[u8], manifest: &Manifest) -> Result<(Range<u64>, Range<u64>), String> {
     let sectors = gpt::disk::LogicalBlockSize::Lb512;
     // Reading needs a device; only the first table is in these bytes, and it is enough.
     let table = gpt::GptConfig::new().writable(false).logical_block_size(sectors);

@@ -77,6 +77,7 @@ pub(crate) fn make() -> Made {
         base: "debian".into(),
         built: 1_700_000_000,
         lnd_version: "v0.21.2-beta".into(),
+        development_keys: false,
     };
     let manifest = Manifest {
         format: release::MANIFEST_FORMAT,

@@ -231,7 +231,7 @@ fn channel(wire: WireChannel) -> Result<Channel, Error> {
 }
 
 /// BOLT 7's text form: three bytes of height, three of the transaction's place, two of the output's.
-fn short_id(id: u64) -> String {
+pub(super) fn short_id(id: u64) -> String {
     format!("{}x{}x{}", id >> 40, id >> 16 & 0xff_ffff, id & 0xffff)
 }
 

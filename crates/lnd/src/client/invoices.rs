@@ -44,6 +44,24 @@ impl Client {
         self.invoice(Hash::of(action, &answer.r_hash)?).await
     }
 
+    /// An invoice that commits to a text told elsewhere, by its SHA-256, as services of LNURL make them.
+    pub async fn add_invoice_for(
+        &self,
+        amount: MilliSat,
+        description_hash: [u8; 32],
+        expiry: Duration,
+    ) -> Result<Invoice, Error> {
+        let action = "make an invoice";
+        let request = WireInvoice {
+            description_hash: description_hash.to_vec(),
+            value_msat: wire(action, amount.get())?,
+            expiry: wire(action, expiry.as_secs())?,
+            ..WireInvoice::default()
+        };
+        let answer = ask!(self, READ, action, lightning.add_invoice(request))?;
+        self.invoice(Hash::of(action, &answer.r_hash)?).await
+    }
+
     /// An invoice whose payment is held until [`Client::settle_invoice`] or [`Client::cancel_invoice`].
     pub async fn add_hold_invoice(&self, hash: Hash, invoice: NewInvoice) -> Result<Invoice, Error> {
         let action = "make an invoice";

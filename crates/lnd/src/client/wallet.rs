@@ -73,7 +73,14 @@ impl Client {
     }
 
     pub async fn unlock(&self, password: &Secret) -> Result<(), Error> {
-        let request = UnlockWalletRequest { wallet_password: password.expose().to_vec() };
+        self.unlock_searching(password, 0).await
+    }
+
+    /// The same, and looks on the chain for money of the wallet, `window` addresses ahead of the last one known. LND forgets
+    /// at each stop that it was looking.
+    pub async fn unlock_searching(&self, password: &Secret, window: u16) -> Result<(), Error> {
+        let request =
+            UnlockWalletRequest { wallet_password: password.expose().to_vec(), recovery_window: i32::from(window) };
         ask!(self, SLOW, "open the wallet", unlocker.unlock_wallet(request)).map(drop)
     }
 

@@ -9,17 +9,21 @@ pub(crate) use show::show;
 use tokio::sync::{broadcast::error::RecvError, watch};
 use twin::Topic;
 
-use crate::{atomic, shared::Shared};
+use crate::{access::reset::Shown, atomic, shared::Shared};
 
-/// Writes the console's text to `<run>/manager/console.txt` and keeps it true until the twin is gone. `owned` says
-/// whether the box has an owner; without a house nobody knows, and the code is needed for the recovery.
-pub(crate) async fn run(shared: Arc<Shared>, mut owned: Option<watch::Receiver<bool>>) {
+/// Whether the box has an owner, and the code for who forgot the password.
+pub(crate) type Told = (watch::Receiver<bool>, watch::Receiver<Option<Shown>>);
+
+/// Writes the console's text to `<run>/manager/console.txt` and keeps it true until the twin is gone. Without a
+/// house nobody knows whether the box has an owner, and the claim code is needed for the recovery.
+pub(crate) async fn run(shared: Arc<Shared>, mut told: Option<Told>) {
     let file: PathBuf = shared.run_dir.join("manager").join("console.txt");
     let mut changes = shared.twin.changes();
     let mut written = None;
     loop {
-        let is_owned = owned.as_mut().is_some_and(|owned| *owned.borrow_and_update());
-        let text = text::render(&shared, &shared.twin.state(), is_owned);
+        let is_owned = told.as_mut().is_some_and(|(owned, _)| *owned.borrow_and_update());
+        let reset = told.as_mut().and_then(|(_, reset)| reset.borrow_and_update().clone());
+        let text = text::render(&shared, &shared.twin.state(), is_owned, reset.as_ref());
         if written.as_ref() != Some(&text) {
             // A few kilobytes on a tmpfs: not worth a thread.
             match atomic::write(&file, text.as_bytes(), 0o640) {
@@ -34,19 +38,19 @@ pub(crate) async fn run(shared: Arc<Shared>, mut owned: Option<watch::Receiver<b
                     Ok(_) => {}
                     Err(RecvError::Closed) => return,
                 },
-                () = changed(&mut owned) => break,
+                () = changed(&mut told) => break,
             }
         }
     }
 }
 
-async fn changed(owned: &mut Option<watch::Receiver<bool>>) {
-    match owned {
-        Some(owned) => {
-            if owned.changed().await.is_err() {
-                std::future::pending().await
-            }
-        }
-        None => std::future::pending().await,
+async fn changed(told: &mut Option<Told>) {
+    let Some((owned, reset)) = told else { return std::future::pending().await };
+    let changed = tokio::select! {
+        changed = owned.changed() => changed,
+        changed = reset.changed() => changed,
+    };
+    if changed.is_err() {
+        std::future::pending().await
     }
 }

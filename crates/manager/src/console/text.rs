@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use qrcode::{Color, EcLevel, QrCode};
 use twin::State;
 
-use crate::shared::Shared;
+use crate::{access::reset::Shown, shared::Shared};
 
 /// The smallest screen: a serial terminal, 80 by 25, less the line the cursor ends in.
 const COLUMNS: usize = 80;
@@ -13,8 +13,9 @@ const LINES: usize = 24;
 /// Light modules around the code; readers get along with two of the four that the standard asks for.
 const MARGIN: usize = 2;
 
-/// The whole text. `is_owned` hides the claim code: it is of use only to who wants to take the box over.
-pub(crate) fn render(shared: &Shared, state: &State, is_owned: bool) -> String {
+/// The whole text. `is_owned` hides the claim code: it is of use only to who wants to take the box over. `reset` is the
+/// code for who forgot the password.
+pub(crate) fn render(shared: &Shared, state: &State, is_owned: bool, reset: Option<&Shown>) -> String {
     let code = (!is_owned || shared.fault.is_some()).then(|| shared.claim.shown());
     // A visitor must see the trust page before the first warning; who owns the box has seen it.
     let scheme = if is_owned { "https" } else { "http" };
@@ -23,13 +24,17 @@ pub(crate) fn render(shared: &Shared, state: &State, is_owned: bool) -> String {
     let qr = first.as_deref().and_then(qr).unwrap_or_default();
 
     let mut side = vec![format!("Homebolt {}", shared.release.version), shared.host(), String::new()];
+    if shared.release.development_keys {
+        // It takes updates from whoever has the keys of the machine that built it.
+        side[0].push_str(", development keys");
+    }
     if let Some(fault) = &shared.fault {
         side.push(format!("! {}.", fault.title()));
-        side.extend(wrap(&fault.detail, width(&qr)).into_iter().take(3));
+        side.extend(wrap(&fault.detail, width(&qr)).into_iter().take(4));
         side.push(String::new());
     }
     side.push("Open in a browser:".into());
-    side.push(format!("  {scheme}://homelab.local"));
+    side.push(format!("  {scheme}://{}", state.network.local_name()));
     side.extend(addresses.iter().take(4).map(|address| format!("  {}", url(scheme, address))));
     if addresses.is_empty() {
         side.push("  (no address yet: is the cable in?)".into());
@@ -37,6 +42,12 @@ pub(crate) fn render(shared: &Shared, state: &State, is_owned: bool) -> String {
     side.push(String::new());
     if let Some(code) = code {
         side.push(format!("Claim code:   {code}"));
+        side.push(String::new());
+    }
+    if let Some(Shown { code, address }) = reset {
+        side.push(format!("New password: {code}"));
+        side.push(format!("  asked for by {address}"));
+        side.push("  Not you? Tell nobody the code.".into());
         side.push(String::new());
     }
     side.push("Fingerprint of the certificate:".into());
@@ -141,9 +152,12 @@ mod tests {
     #[tokio::test]
     async fn an_unclaimed_box_shows_code_words_and_addresses() {
         let (_folder, shared) = shared(None).await;
-        let text = render(&shared, &state(&["192.168.100.200", "fd00::1"]), false);
+        let text = render(&shared, &state(&["192.168.100.200", "fd00::1"]), false, None);
         fits(&text);
-        for needle in [shared.claim.shown().as_str(), "http://192.168.100.200", "http://[fd00::1]", "homelab.local"] {
+        let code = shared.claim.shown();
+        let needles =
+            [code.as_str(), "http://192.168.100.200", "http://[fd00::1]", "homelab.local", ", development keys"];
+        for needle in needles {
             assert!(text.contains(needle), "{needle} is missing in\n{text}");
         }
         assert!(text.contains(&shared.authority.words()[..3].join(" ")));
@@ -153,9 +167,23 @@ mod tests {
     #[tokio::test]
     async fn a_claimed_box_hides_the_code() {
         let (_folder, shared) = shared(None).await;
-        let text = render(&shared, &state(&["192.168.1.7"]), true);
+        let text = render(&shared, &state(&["192.168.1.7"]), true, None);
         assert!(!text.contains(&shared.claim.shown()) && !text.to_lowercase().contains("claim"), "{text}");
         assert!(text.contains("https://192.168.1.7"));
+    }
+
+    #[tokio::test]
+    async fn the_code_for_a_new_password_shows_with_who_asked() {
+        let (_folder, shared) = shared(None).await;
+        let address = "fd00:1234:5678:9abc:def0:1234:5678:9abc".parse().unwrap();
+        let reset = Shown { code: "ABCD-EFGH".into(), address };
+        let text = render(&shared, &state(&["192.168.1.7", "fd00::1", "10.0.0.1", "10.0.0.2"]), true, Some(&reset));
+        fits(&text);
+        assert!(
+            text.contains("New password: ABCD-EFGH") && text.contains(&shared.authority.words()[3..].join(" ")),
+            "{text}"
+        );
+        assert!(text.contains("fd00:1234:5678"), "{text}");
     }
 
     #[tokio::test]
@@ -178,7 +206,7 @@ mod tests {
             version: None,
             problem: Some("a block of the root file system is damaged and the kernel stopped reading it".into()),
         }];
-        let text = render(&shared, &state, false);
+        let text = render(&shared, &state, false, None);
         fits(&text);
         for needle in ["holds something else", "NTFS", &shared.claim.shown(), "System A did not start"] {
             assert!(text.contains(needle), "{needle} is missing in\n{text}");

@@ -129,7 +129,7 @@ async fn converse<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
             }
         })
     };
-    let connection = watcher.watch(builder.serve_connection(TokioIo::new(stream), service));
+    let connection = watcher.watch(builder.serve_connection_with_upgrades(TokioIo::new(stream), service));
     let outcome = tokio::select! {
         outcome = connection => outcome,
         () = idle(&busy) => return,

@@ -1,14 +1,15 @@
 //! Errors as pages: what the owner is told here, what the log is told there.
 
-use std::time::Duration;
+use std::{borrow::Cow, time::Duration};
 
 use axum::{
     http::{HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
 use maud::html;
+use rust_i18n::t;
 
-use crate::{error::Error, pages};
+use crate::{api::problem::Problem, error::Error, pages};
 
 /// Why a request gets no other answer.
 #[derive(Debug)]
@@ -61,26 +62,17 @@ impl Fail {
     }
 
     /// A heading, and what to do.
-    fn words(&self) -> (&'static str, String) {
+    fn words(&self) -> (Cow<'static, str>, Cow<'static, str>) {
         match self {
-            Self::NotFound => ("There is no such page", "The address may be mistyped, or the page has moved.".into()),
-            Self::Method => ("This cannot be done here", "Go back and use the buttons of the page.".into()),
-            Self::Foreign => (
-                "This request did not come from your box's own page",
-                "Nothing was done. Open the box in a new tab and try there.".into(),
-            ),
-            Self::SignedOut => ("You are signed out", "Nothing was done. Sign in and try again.".into()),
-            Self::Form(_) => ("The form did not arrive whole", "Go back, reload the page and send it again.".into()),
-            Self::Wait(time) => ("Too many tries", format!("Please wait {} and try again.", wait_words(*time))),
-            Self::Slow => ("The box is busy", "It took too long to answer. Try again in a moment.".into()),
-            Self::Full => (
-                "The data disk is full",
-                "Nothing was saved. Make room on the disk, or use a bigger one, then try again.".into(),
-            ),
-            Self::Broken => (
-                "Something went wrong in the box",
-                "It is not your fault. Try again; if it stays so, restart the box. Its journal says more.".into(),
-            ),
+            Self::NotFound => (t!("fail.not_found"), t!("fail.not_found_what")),
+            Self::Method => (t!("fail.method"), t!("fail.method_what")),
+            Self::Foreign => (t!("fail.foreign"), t!("fail.foreign_what")),
+            Self::SignedOut => (t!("fail.signed_out"), t!("fail.signed_out_what")),
+            Self::Form(_) => (t!("fail.form"), t!("fail.form_what")),
+            Self::Wait(time) => (t!("fail.wait"), t!("fail.wait_what", time = wait_words(*time))),
+            Self::Slow => (t!("fail.slow"), t!("fail.slow_what")),
+            Self::Full => (t!("fail.full"), t!("fail.full_what")),
+            Self::Broken => (t!("fail.broken"), t!("fail.broken_what")),
         }
     }
 }
@@ -92,23 +84,26 @@ pub(crate) fn wait_seconds(time: Duration) -> u64 {
 
 pub(crate) fn wait_words(time: Duration) -> String {
     match wait_seconds(time) {
-        1 => "1 second".into(),
-        seconds => format!("{seconds} seconds"),
+        1 => t!("fail.second").into(),
+        seconds => t!("fail.seconds", count = seconds).into(),
     }
 }
 
 impl IntoResponse for Fail {
     fn into_response(self) -> Response {
+        let problem = Problem::from(&self);
         let (heading, advice) = self.words();
         let body = html! {
             h1 { (heading) }
             p.lead { (advice) }
-            p { a.button href="/" { "To the start page" } }
+            p { a.button href="/" { (t!("fail.start")) } }
         };
-        let mut response = (self.status(), pages::plain(heading, body)).into_response();
+        let mut response = (self.status(), pages::plain(&heading, body)).into_response();
         if let Self::Wait(time) = self {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(wait_seconds(time)));
         }
+        // For programs, which get it instead of the page.
+        response.extensions_mut().insert(problem);
         response
     }
 }

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use axum::http::{HeaderMap, header, uri::Authority};
+use axum::http::{HeaderMap, Uri, header, uri::Authority};
 
 /// Where HTTPS of this box is for who came by plain HTTP with these headers: `https://<host>[:port]`.
 ///
@@ -11,12 +11,18 @@ use axum::http::{HeaderMap, header, uri::Authority};
 pub(crate) fn address_for(headers: &HeaderMap, network: &twin::Network) -> String {
     let said = headers.get(header::HOST).and_then(|host| host.to_str().ok()?.parse::<Authority>().ok());
     let Some(said) = said.filter(|said| is_ours(said.host(), network)) else {
-        return "https://homelab.local".to_owned();
+        return format!("https://{}", network.local_name());
     };
     match said.port_u16() {
         None | Some(80 | 443) => format!("https://{}", said.host()),
         Some(_) => format!("https://{}:8443", said.host()),
     }
+}
+
+/// What stands in the address bar of the browser, where that is the box: HTTP/2 has it in the request's target.
+pub(crate) fn came_by(uri: &Uri, headers: &HeaderMap, network: &twin::Network) -> Option<Authority> {
+    let said = || headers.get(header::HOST).and_then(|host| host.to_str().ok()?.parse().ok());
+    uri.authority().cloned().or_else(said).filter(|said| is_ours(said.host(), network))
 }
 
 fn is_ours(host: &str, network: &twin::Network) -> bool {
@@ -38,6 +44,19 @@ mod tests {
     use super::*;
 
     #[test]
+    fn where_a_browser_came_by_is_the_target_of_http_2_or_the_host_header() {
+        let network = twin::Network { host_name: "attic".into(), interfaces: Vec::new() };
+        let came = |target: &str, host: &'static str| {
+            let headers = HeaderMap::from_iter([(header::HOST, HeaderValue::from_static(host))]);
+            came_by(&target.parse().unwrap(), &headers, &network).map(|came| came.to_string())
+        };
+        assert_eq!(came("https://attic.local:8443/x", ""), Some("attic.local:8443".into()));
+        assert_eq!(came("/x", "127.0.0.1:4711"), Some("127.0.0.1:4711".into()));
+        assert_eq!(came("/x", "evil.example"), None);
+        assert_eq!(came("https://evil.example/x", "attic"), None);
+    }
+
+    #[test]
     fn only_the_box_s_own_names_are_repeated() {
         let interface = twin::Interface {
             name: "eth0".into(),
@@ -52,17 +71,17 @@ mod tests {
             ("192.168.1.7:80", "https://192.168.1.7"),
             ("[fd00::7]", "https://[fd00::7]"),
             ("127.0.0.1:8080", "https://127.0.0.1:8443"),
-            ("192.168.1.8", "https://homelab.local"),
-            ("evil.example", "https://homelab.local"),
-            ("homelab.local.evil.example", "https://homelab.local"),
-            ("homelab.local@evil.example", "https://homelab.local"),
-            ("", "https://homelab.local"),
-            ("homelab.local\" onload=\"", "https://homelab.local"),
+            ("192.168.1.8", "https://attic.local"),
+            ("evil.example", "https://attic.local"),
+            ("homelab.local.evil.example", "https://attic.local"),
+            ("homelab.local@evil.example", "https://attic.local"),
+            ("", "https://attic.local"),
+            ("homelab.local\" onload=\"", "https://attic.local"),
         ] {
             let mut headers = HeaderMap::new();
             headers.insert(header::HOST, HeaderValue::from_str(host).unwrap());
             assert_eq!(address_for(&headers, &network), expected, "{host}");
         }
-        assert_eq!(address_for(&HeaderMap::new(), &network), "https://homelab.local");
+        assert_eq!(address_for(&HeaderMap::new(), &network), "https://attic.local");
     }
 }

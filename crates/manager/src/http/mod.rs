@@ -14,11 +14,13 @@ mod recovery_tests;
 pub(crate) mod routes;
 #[cfg(test)]
 pub(crate) mod tests;
+pub(crate) mod upload;
 #[cfg(test)]
 mod wire_tests;
 
 pub(crate) use connection::serve;
-pub(crate) use guard::{clear_cookie, current, is_plain, session_cookie};
+pub(crate) use guard::{UPLOAD, clear_cookie, current, drain, is_plain, peer, session_cookie};
+pub(crate) use host::came_by;
 pub(crate) use listen::{Listeners, Wanted};
 pub(crate) use plain::router as plain_router;
 

@@ -6,15 +6,16 @@ use axum::{
     Router,
     extract::State,
     http::{HeaderMap, HeaderValue, StatusCode, Uri, header},
-    middleware::from_fn,
+    middleware::{from_fn, from_fn_with_state},
     response::{IntoResponse, Response},
     routing::get,
 };
 use base64::{Engine, engine::general_purpose::STANDARD};
+use rust_i18n::t;
 use sha2::{Digest, Sha256};
 
 use super::{assets::STYLE, headers, host::address_for};
-use crate::{pages, shared::Shared};
+use crate::{language::speak, pages, shared::Shared};
 
 /// Here the style sheet is in the page, so that port 80 serves nothing more than a page; the policy names its hash.
 static POLICY: LazyLock<HeaderValue> = LazyLock::new(|| {
@@ -31,13 +32,14 @@ pub(crate) fn router(shared: Arc<Shared>) -> Router {
         .route("/trust", get(trust))
         .route("/ca.crt", get(pages::trust::certificate))
         .fallback(redirect)
-        .with_state(shared)
+        .with_state(shared.clone())
+        .layer(from_fn_with_state(shared, speak))
         .layer(from_fn(headers::secure))
 }
 
 async fn trust(State(shared): State<Arc<Shared>>, headers: HeaderMap) -> Response {
     let https = address_for(&headers, &shared.twin.state().network);
-    let page = pages::plain_with_style("Trust this box", pages::trust::body(&shared, &https));
+    let page = pages::plain_with_style(&t!("trust.short"), pages::trust::body(&shared, &https));
     ([(header::CONTENT_SECURITY_POLICY, POLICY.clone())], page).into_response()
 }
 

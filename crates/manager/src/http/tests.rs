@@ -1,6 +1,6 @@
 //! The router as a browser meets it.
 
-use std::{fs, sync::Arc};
+use std::{fs, path::Path, sync::Arc};
 
 use axum::{
     Router,
@@ -14,16 +14,20 @@ use twin::Twin;
 
 use super::routes::{self, Access};
 use crate::{
+    access::{factor::Factor, phones::Phones, reset::Reset},
+    api::Api,
     claim::Claim,
+    copies::Copies,
     fault::Fault,
     limits::Limits,
     node::Node,
     request::Desk,
     session::Sessions,
-    setup::Setup,
+    setup::{Setup, headers::Shipped},
     shared::{House, Shared},
     sse::Hub,
     tls::{Authority, tests::BUILT},
+    updates::{self, Updates},
     wizard::Wizard,
 };
 
@@ -36,6 +40,7 @@ fn release() -> release::Release {
         base: "debian".into(),
         built: BUILT,
         lnd_version: "v0.21.2-beta".into(),
+        development_keys: true,
     }
 }
 
@@ -62,6 +67,7 @@ async fn with_twin(fault: Option<Fault>) -> (TempDir, Arc<Shared>, twin::Sender)
         fault,
         asked: Default::default(),
         again: Default::default(),
+        place: Default::default(),
     };
     (folder, Arc::new(shared), sender)
 }
@@ -87,22 +93,44 @@ impl Answer {
     }
 }
 
+/// That trust the keys in `keyring.pem`, and know no channel.
+pub(crate) async fn updates(store: Store, folder: &Path) -> Updates {
+    let [keyring, channel] = ["keyring.pem", "channel.json"].map(|name| folder.join(name));
+    Updates::open(store, updates::Places { state_dir: folder.to_owned(), keyring, channel }).await.unwrap()
+}
+
 pub(crate) async fn visit() -> Visit {
+    visit_with(None).await
+}
+
+/// The same with a system that brings headers of a chain.
+pub(crate) async fn visit_with(headers: Option<Shipped>) -> Visit {
     let (folder, shared, twin) = with_twin(None).await;
     let store = Store::open(&folder.path().join("manager.db")).unwrap();
     // Nobody listens there.
     let lnd = ([127, 0, 0, 1], 1).into();
+    let setup = Setup::open(store.clone(), folder.path().to_owned(), headers).await.unwrap();
+    let latest = tokio::sync::watch::Sender::new(None).subscribe();
+    let copies = Copies::open(store.clone(), folder.path(), folder.path(), &setup.choices(), latest).await.unwrap();
     let house = Arc::new(House {
         shared,
         sessions: Sessions::load(store.clone()).await.unwrap(),
         limits: Limits::new(),
         wizard: Wizard::open(store.clone()).await.unwrap(),
         hub: Arc::new(Hub::new()),
-        setup: Setup::open(store.clone(), folder.path().to_owned()).await.unwrap(),
-        node: Node::new(lnd, folder.path().to_owned(), folder.path().join("lnd.macaroon")),
+        setup,
+        copies,
+        node: Node::new(lnd, lnd, folder.path().to_owned(), folder.path().join("lnd.macaroon")),
         tickets: Default::default(),
+        payments: crate::payments::Payments::open(store.clone()).await.unwrap(),
         desk: Desk::default(),
         sender: twin.clone(),
+        api: Api::open(store.clone()).await.unwrap(),
+        factor: Factor::open(store.clone()).await.unwrap(),
+        reset: Arc::new(Reset::open(store.clone(), folder.path()).await.unwrap()),
+        phones: Phones::open(store.clone()).await.unwrap(),
+        support: Default::default(),
+        updates: updates(store.clone(), folder.path()).await,
         store,
     });
     let router = routes::router(house.clone());
@@ -160,7 +188,7 @@ impl Visit {
         self.post("/password", &format!("password={password}&again={password}")).await
     }
 
-    async fn csrf(&mut self) -> String {
+    pub(crate) async fn csrf(&mut self) -> String {
         let page = self.get("/settings").await.text;
         page.split("name=\"csrf\" value=\"").nth(1).unwrap().split('"').next().unwrap().to_owned()
     }
@@ -190,7 +218,7 @@ async fn without_a_session_every_route_but_the_public_ones_is_closed() {
                 continue;
             }
             closed += 1;
-            if method == Method::GET {
+            if method == Method::GET && !matches!(access, Access::Key(_) | Access::AnyKey) {
                 assert_eq!(answer.status, StatusCode::SEE_OTHER, "{method} {path}");
                 assert!(answer.location().starts_with(door), "{method} {path} leads to {}", answer.location());
             } else {
@@ -199,7 +227,8 @@ async fn without_a_session_every_route_but_the_public_ones_is_closed() {
         }
         assert!(closed >= 10, "the table lost its closed routes");
         // What does not exist looks the same from outside, whatever the method.
-        for path in ["/nothing", "/home/", "/settings/x", "/api/v1/state", "/static/../settings", "//home"] {
+        assert_eq!(visit.get("/api/v1/nothing").await.status, StatusCode::UNAUTHORIZED);
+        for path in ["/nothing", "/home/", "/settings/x", "/static/../settings", "//home"] {
             let answer = visit.get(path).await;
             assert_eq!(answer.status, StatusCode::SEE_OTHER, "{path}");
         }

@@ -1,9 +1,10 @@
 //! The audit log, newest first.
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 use axum::extract::{Query, State};
 use maud::{Markup, html};
+use rust_i18n::t;
 use serde::Deserialize;
 
 use super::{Place, owner, words};
@@ -25,9 +26,9 @@ pub(crate) async fn get(
     let more = lines.len() > PAGE as usize;
     lines.truncate(PAGE as usize);
     let body = html! {
-        h1 { "Audit log" }
-        p.lead { "Who did what on this box. Lines are only ever added." }
-        @if lines.is_empty() { p { "There are no lines." } }
+        h1 { (t!("audit.title")) }
+        p.lead { (t!("audit.lead")) }
+        @if lines.is_empty() { p { (t!("audit.none")) } }
         ol.log {
             @for line in &lines {
                 li {
@@ -36,24 +37,21 @@ pub(crate) async fn get(
                 }
             }
         }
+        // Their numbers go on: where the first is not there, it was taken away.
+        @if !more && lines.last().is_some_and(|last| last.id > 1) {
+            p.aside { (t!("audit.shortened", kept = store::AUDIT_KEPT)) }
+        }
         p.actions {
-            @if let (true, Some(last)) = (more, lines.last()) { a.button.second href={ "/audit?before=" (last.id) } { "Older" } }
-            @if from.before.is_some() { a.button.second href="/audit" { "Newest" } }
+            @if let (true, Some(last)) = (more, lines.last()) { a.button.second href={ "/audit?before=" (last.id) } { (t!("audit.older")) } }
+            @if from.before.is_some() { a.button.second href="/audit" { (t!("audit.newest")) } }
         }
     };
-    Ok(owner("Audit log", &session, Some(Place::Audit), body))
+    Ok(owner(&t!("audit.title"), &session, Some(Place::Audit), body))
 }
 
-fn action(word: &str) -> &str {
-    match word {
-        "claim-code" => "Claim code.",
-        "claimed" => "Claimed.",
-        "sign-in" => "Signed in.",
-        "sign-in-refused" => "Sign-in refused.",
-        "sign-out" => "Signed out.",
-        "password-changed" => "Password changed.",
-        "sessions-ended" => "Sessions ended.",
-        "restart" => "Restart.",
-        other => other,
-    }
+/// The word of the log in the reader's language; a word without one stands for itself.
+fn action(word: &str) -> Cow<'_, str> {
+    let key = format!("audit.action.{word}");
+    let text = t!(&key);
+    if text == key { word.into() } else { text.into_owned().into() }
 }

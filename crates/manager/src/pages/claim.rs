@@ -8,6 +8,7 @@ use axum::{
     response::{IntoResponse, Redirect, Response},
 };
 use maud::{Markup, html};
+use rust_i18n::t;
 use serde::Deserialize;
 
 use super::{complaint, plain};
@@ -62,12 +63,11 @@ pub(crate) async fn post(
 pub(crate) fn refused(refusal: Refusal, with: impl FnOnce(&str) -> Markup) -> Response {
     match refusal {
         Refusal::Wrong { left } => {
-            let tries = if left == 1 { "1 try".into() } else { format!("{left} tries") };
-            let text = format!("This is not the code on the screen. {tries} left before a pause of a minute.");
+            let text = if left == 1 { t!("claim.wrong_last") } else { t!("claim.wrong", left = left) };
             (StatusCode::FORBIDDEN, with(&text)).into_response()
         }
         Refusal::Wait(time) => {
-            let text = format!("Too many wrong codes. Please wait {} and try again.", wait_words(time));
+            let text = t!("claim.wait", time = wait_words(time));
             let mut response = (StatusCode::TOO_MANY_REQUESTS, with(&text)).into_response();
             response.headers_mut().insert(header::RETRY_AFTER, crate::http::fail::wait_seconds(time).into());
             response
@@ -78,29 +78,26 @@ pub(crate) fn refused(refusal: Refusal, with: impl FnOnce(&str) -> Markup) -> Re
 fn page(refusal: Option<&str>) -> Markup {
     let body = html! {
         (steps(1))
-        h1 { "Make this box yours" }
-        p.lead { "Type the claim code that the screen of the box shows. It proves that you stand in front of it." }
+        h1 { (t!("claim.title")) }
+        p.lead { (t!("claim.lead")) }
         form method="post" action="/claim" {
             (complaint("code-complaint", refusal))
             (code_field(refusal.is_some()))
-            button { "Continue" }
+            button { (t!("setup.next")) }
         }
         details {
-            summary { "The box has no screen" }
-            p {
-                "Connect one to HDMI, or a serial cable with 115200 baud, at any time: the code stays there until the box is "
-                "claimed. A restart makes a new one. There is no hurry \u{2013} the code does not run out."
-            }
+            summary { (t!("claim.no_screen")) }
+            p { (t!("claim.no_screen_what")) }
         }
-        p.aside { "Not sure that this is your box? " a href="/trust" { "Compare its fingerprint" } "." }
+        (doubt())
     };
-    plain("Claim", body)
+    plain(&t!("claim.short"), body)
 }
 
 pub(crate) fn code_field(wrong: bool) -> Markup {
     html! {
         p.field {
-            label for="code" { "Claim code" }
+            label for="code" { (t!("claim.code")) }
             input.code #code name="code" type="text" required autocomplete="one-time-code" autocapitalize="characters"
                 autocorrect="off" spellcheck="false" maxlength="32" placeholder="ABCD-EFGH"
                 aria-invalid=[wrong.then_some("true")] aria-describedby=[wrong.then_some("code-complaint")];
@@ -108,11 +105,16 @@ pub(crate) fn code_field(wrong: bool) -> Markup {
     }
 }
 
+/// The way to the fingerprint, for who is not sure.
+pub(crate) fn doubt() -> Markup {
+    html! { p.aside { (t!("claim.doubt")) " " a href="/trust" { (t!("claim.compare")) } } }
+}
+
 /// Where in the wizard one is.
 pub(crate) fn steps(at: usize) -> Markup {
-    let names = ["Trust", "Claim", "Password"];
+    let names = [t!("claim.steps.trust"), t!("claim.short"), t!("password.title")];
     html! {
-        ol.steps aria-label="Setup" {
+        ol.steps aria-label=(t!("setup.steps_label")) {
             @for (index, name) in names.into_iter().enumerate() {
                 li.done[index < at] aria-current=[(index == at).then_some("step")] { (name) }
             }

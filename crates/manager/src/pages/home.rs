@@ -1,6 +1,6 @@
 //! The home page: the box as the twin has it. Each card is a fragment that the stream of events can replace.
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 use axum::{
     extract::State,
@@ -15,9 +15,10 @@ use twin::{Slot, SourceHealth, Topic};
 
 use super::{
     Place,
-    node::cards,
+    node::{alerts::alerts, bitcoin, cards},
     owner,
     setup::summary,
+    updates::progress,
     words::{self, Mood},
 };
 use crate::{
@@ -49,7 +50,8 @@ pub(crate) async fn get(State(house): State<Arc<House>>, session: Current) -> Ma
     let name = house.shared.host();
     let body = html! {
         h1 { (name) }
-        p #connection role="status" {}
+        p #connection role="status" data-away=(t!("home.away")) {}
+        (super::access::notice(&house, &session))
         div #problems data-live aria-live="polite" { (Fragment::Problems.render(&state, &house.shared.release)) }
         @if let Some(step) = house.setup.next() {
             div.notice {
@@ -59,10 +61,10 @@ pub(crate) async fn get(State(house): State<Arc<House>>, session: Current) -> Ma
         }
         div.cards {
             @for fragment in Fragment::ALL {
-                @if !matches!(fragment, Fragment::Problems | Fragment::Apply) { (card(fragment)) }
+                @if fragment.is_card(&state) { (card(fragment)) }
             }
         }
-        p.actions { a.button.second href="/restart" { "Restart the box" } }
+        p.actions { a.button.second href="/restart" { (t!("home.restart")) } }
     };
     owner(&name, &session, Some(Place::Home), body)
 }
@@ -81,27 +83,32 @@ pub(crate) enum Fragment {
     NodeChannels,
     Activity,
     Lnd,
+    Bitcoin,
     Network,
     System,
     Resources,
     Units,
     /// On the wizard's last page.
     Apply,
+    /// On the page of updates.
+    Update,
 }
 
 impl Fragment {
-    pub(crate) const ALL: [Self; 11] = [
+    pub(crate) const ALL: [Self; 13] = [
         Self::Problems,
         Self::Balances,
         Self::Sync,
         Self::NodeChannels,
         Self::Activity,
         Self::Lnd,
+        Self::Bitcoin,
         Self::Network,
         Self::System,
         Self::Resources,
         Self::Units,
         Self::Apply,
+        Self::Update,
     ];
 
     /// The element's id and the event's name.
@@ -113,28 +120,62 @@ impl Fragment {
             Self::NodeChannels => "node-channels",
             Self::Activity => "activity",
             Self::Lnd => "lnd",
+            Self::Bitcoin => "bitcoin",
             Self::Network => "network",
             Self::System => "system",
             Self::Resources => "resources",
             Self::Units => "units",
             Self::Apply => "apply",
+            Self::Update => "update",
         }
     }
 
     /// What it is made of.
     pub(crate) fn topics(self) -> &'static [Topic] {
         match self {
-            Self::Problems => &[Topic::Boot, Topic::Sources, Topic::Resources, Topic::Lnd, Topic::Info, Topic::Graph],
-            Self::Balances => &[Topic::Balances, Topic::Channels, Topic::Lnd],
-            Self::Sync => &[Topic::Info, Topic::Graph, Topic::Htlcs, Topic::Lnd],
+            Self::Problems => &[
+                Topic::Boot,
+                Topic::Sources,
+                Topic::Resources,
+                Topic::Lnd,
+                Topic::Info,
+                Topic::Graph,
+                Topic::Copies,
+                Topic::Backup,
+                Topic::Bitcoin,
+                Topic::Updates,
+            ],
+            Self::Balances => &[Topic::Balances, Topic::Channels, Topic::Lnd, Topic::Money],
+            Self::Sync => &[
+                Topic::Info,
+                Topic::Graph,
+                Topic::Lnd,
+                Topic::Bitcoin,
+                // of the light that says whether a restart is safe
+                Topic::Htlcs,
+                Topic::Channels,
+                Topic::Copies,
+                Topic::Backup,
+            ],
             Self::NodeChannels => &[Topic::Channels, Topic::Lnd],
-            Self::Activity => &[Topic::Payments, Topic::Invoices, Topic::Transactions],
+            Self::Activity => &[Topic::Payments, Topic::Invoices, Topic::Transactions, Topic::Money],
             Self::Apply => &[Topic::Jobs],
+            Self::Update => &[Topic::Updates],
             Self::Lnd => &[Topic::Lnd, Topic::Sources],
+            Self::Bitcoin => &[Topic::Bitcoin, Topic::Sources],
             Self::Network => &[Topic::Network],
             Self::System => &[Topic::Boot],
             Self::Resources => &[Topic::Resources],
             Self::Units => &[Topic::Units],
+        }
+    }
+
+    /// Whether it is a card of the home page. Who has no bitcoind sees none.
+    fn is_card(self, state: &twin::State) -> bool {
+        match self {
+            Self::Problems | Self::Apply | Self::Update => false,
+            Self::Bitcoin => bitcoin::is_there(state),
+            _ => true,
         }
     }
 
@@ -151,7 +192,9 @@ impl Fragment {
             Self::NodeChannels => cards::channels(state),
             Self::Activity => cards::activity(state),
             Self::Apply => state.jobs.get(apply::NAME).map(summary::steps).unwrap_or_default(),
+            Self::Update => progress::part(state),
             Self::Lnd => lnd(state, release),
+            Self::Bitcoin => bitcoin::card(state),
             Self::Network => network(&state.network),
             Self::System => system(&state.boot, release),
             Self::Resources => resources(&state.resources),
@@ -160,43 +203,37 @@ impl Fragment {
     }
 }
 
-/// The source that has a card of its own to say why it is not connected.
 const LND: &str = "lnd";
-/// Below this share of free space the owner is told.
-const SCARCE: u64 = 20;
+/// The sources that have words of their own to say why they are not connected.
+const OWN_WORDS: [&str; 2] = [LND, crate::chain::NAME];
 
 fn problems(state: &twin::State) -> Markup {
-    let lost: Vec<(&String, &SourceHealth)> =
-        state.sources.iter().filter(|(name, health)| !health.connected && *name != LND).collect();
-    let resources = &state.resources;
-    let is_scarce = resources.data_total > 0 && resources.data_available < resources.data_total / SCARCE;
+    let lost: Vec<(&String, &SourceHealth)> = state
+        .sources
+        .iter()
+        .filter(|(name, health)| !health.connected && !OWN_WORDS.contains(&name.as_str()))
+        .collect();
     html! {
-        (cards::alerts(state, crate::error::now()))
+        (alerts(state, crate::error::now()))
         @for slot in &state.boot.slots {
             @if let Some(problem) = &slot.problem {
                 div.notice.bad {
-                    h2 { "System " (slot_name(slot.slot)) " did not start" }
+                    h2 { (t!("home.slot_problem", slot = slot_name(slot.slot))) }
                     p { (problem) }
                     p {
-                        @if slot.booted { "It is running now, but has not been found healthy yet." }
-                        @else { "The other system runs instead; your data is the same in both." }
+                        @if slot.booted { (t!("home.slot_booted")) }
+                        @else { (t!("home.slot_other")) }
                     }
                 }
             }
         }
-        @if is_scarce {
-            div.notice.bad {
-                h2 { "The data disk is nearly full" }
-                p { "Only " (words::bytes(resources.data_available)) " of " (words::bytes(resources.data_total)) " are free." }
-            }
-        }
         @if !lost.is_empty() {
             div.notice {
-                h2 { "Some of this may be old" }
+                h2 { (t!("home.old")) }
                 ul {
                     @for (name, health) in lost {
                         li {
-                            strong { (source_name(name)) } ": not connected since " (words::moment(health.since))
+                            strong { (source_name(name)) } ": " (t!("home.lost", since = words::moment(health.since)))
                             @if let Some(error) = &health.error { ". " (words::sentence(error)) }
                         }
                     }
@@ -210,11 +247,11 @@ fn lnd(state: &twin::State, release: &Release) -> Markup {
     let (mood, name, sentence) = words::lnd(state.lnd.state);
     html! {
         h2 { "Lightning" }
-        p.status { (badge(mood, name)) }
+        p.status { (badge(mood, &name)) }
         p { (sentence) }
         p.small {
             "LND " (release.lnd_version.trim_start_matches('v'))
-            @if state.lnd.since > 0 { ", in this state since " (words::moment(state.lnd.since)) }
+            @if state.lnd.since > 0 { ", " (t!("home.lnd_since", since = words::moment(state.lnd.since))) }
         }
         @if let Some(error) = state.sources.get(LND).and_then(|health| health.error.as_ref()) { p.small { (words::sentence(error)) } }
     }
@@ -224,9 +261,9 @@ fn network(network: &twin::Network) -> Markup {
     // Interfaces without a link are of interest only to who looks for the reason.
     let is_alone = network.addresses().next().is_none();
     html! {
-        h2 { "Addresses" }
+        h2 { (t!("home.addresses")) }
         ul.plain {
-            li { code { "https://homelab.local" } }
+            li { code { "https://" (network.local_name()) } }
             @for address in network.addresses() {
                 li {
                     code {
@@ -239,11 +276,11 @@ fn network(network: &twin::Network) -> Markup {
             }
         }
         @if is_alone {
-            p { "The box has no address at the moment. Is the network cable plugged in?" }
+            p { (t!("home.no_address")) }
         }
         ul.plain.small {
             @for interface in network.interfaces.iter().filter(|interface| interface.up || is_alone) {
-                li { (interface.name) @if !interface.up { ", no link" } @if !interface.mac.is_empty() { ", " (interface.mac) } }
+                li { (interface.name) @if !interface.up { ", " (t!("home.no_link")) } @if !interface.mac.is_empty() { ", " (interface.mac) } }
             }
         }
     }
@@ -251,21 +288,23 @@ fn network(network: &twin::Network) -> Markup {
 
 fn system(boot: &twin::Boot, release: &Release) -> Markup {
     html! {
-        h2 { "System" }
+        h2 { (t!("home.system")) }
         dl {
-            dt { "Version" } dd { (release.version) " (" (release.board) ", " (release.base) ")" }
-            @if let Some(slot) = boot.slot { dt { "Running" } dd { "System " (slot_name(slot)) } }
+            dt { (t!("home.version")) }
+            dd { a href="/settings/updates" { (release.version) } " (" (release.board) ", " (release.base) ")" }
+            @if release.development_keys { dt { (t!("home.updates")) } dd { (t!("home.development_keys")) } }
+            @if let Some(slot) = boot.slot { dt { (t!("home.running")) } dd { (t!("home.slot", slot = slot_name(slot))) } }
             @for status in boot.slots.iter().filter(|status| !status.booted) {
-                dt { "In reserve" }
+                dt { (t!("home.reserve")) }
                 dd {
-                    "System " (slot_name(status.slot))
-                    @if let Some(version) = &status.version { ", version " (version) }
-                    @if !status.ok { ", not bootable" }
+                    (t!("home.slot", slot = slot_name(status.slot)))
+                    @if let Some(version) = &status.version { ", " (t!("home.slot_version", version = version)) }
+                    @if !status.ok { ", " (t!("home.slot_broken")) }
                 }
             }
-            @if !boot.disk.is_empty() { dt { "Disk" } dd { (boot.disk) } }
+            @if !boot.disk.is_empty() { dt { (t!("home.disk")) } dd { (boot.disk) } }
             @if !boot.root_hash.is_empty() {
-                dt { "Verified by" } dd { code title=(boot.root_hash) { (boot.root_hash.get(..12).unwrap_or(&boot.root_hash)) "\u{2026}" } }
+                dt { (t!("home.verified")) } dd { code title=(boot.root_hash) { (boot.root_hash.get(..12).unwrap_or(&boot.root_hash)) "\u{2026}" } }
             }
         }
     }
@@ -275,13 +314,14 @@ fn resources(resources: &twin::Resources) -> Markup {
     let memory_used = resources.memory_total.saturating_sub(resources.memory_available);
     let data_used = resources.data_total.saturating_sub(resources.data_available);
     html! {
-        h2 { "Resources" }
-        (gauge("Disk", data_used, resources.data_total))
-        (gauge("Memory", memory_used, resources.memory_total))
+        h2 { (t!("home.resources")) }
+        (gauge(&t!("home.disk"), data_used, resources.data_total))
+        (gauge(&t!("home.memory"), memory_used, resources.memory_total))
         dl {
-            dt { "Processor" } dd { (format!("{:.0} %", resources.cpu_percent)) ", load " (format!("{:.2}", resources.load1)) }
-            @if let Some(temperature) = resources.temperature_celsius { dt { "Temperature" } dd { (format!("{temperature:.0} \u{b0}C")) } }
-            dt { "Up for" } dd { (words::duration(resources.uptime_seconds)) }
+            dt { (t!("home.processor")) }
+            dd { (format!("{:.0} %", resources.cpu_percent)) ", " (t!("home.load", load = format!("{:.2}", resources.load1))) }
+            @if let Some(temperature) = resources.temperature_celsius { dt { (t!("home.temperature")) } dd { (format!("{temperature:.0} \u{b0}C")) } }
+            dt { (t!("home.up")) } dd { (words::duration(resources.uptime_seconds)) }
         }
     }
 }
@@ -291,16 +331,16 @@ fn gauge(name: &str, used: u64, total: u64) -> Markup {
     html! {
         p.gauge {
             span { (name) }
-            span { @if total == 0 { "not known yet" } @else { (words::bytes(used)) " of " (words::bytes(total)) } }
-            meter aria-label={ (name) " used" } min="0" max="100" low="80" high="95" optimum="0" value=(percent) { (percent) " %" }
+            span { @if total == 0 { (t!("home.unknown")) } @else { (t!("home.of", used = words::bytes(used), all = words::bytes(total))) } }
+            meter aria-label=(t!("home.used", what = name)) min="0" max="100" low="80" high="95" optimum="0" value=(percent) { (percent) " %" }
         }
     }
 }
 
 fn units(state: &twin::State) -> Markup {
     html! {
-        h2 { "Services" }
-        @if state.units.is_empty() { p { "Nothing is known about the services yet." } }
+        h2 { (t!("home.services")) }
+        @if state.units.is_empty() { p { (t!("home.no_services")) } }
         @else {
             ul.services {
                 @for (name, unit) in &state.units {
@@ -310,7 +350,7 @@ fn units(state: &twin::State) -> Markup {
                             (if unit.description.is_empty() { name } else { &unit.description })
                             span.small { (name) }
                         }
-                        (badge(mood, word))
+                        (badge(mood, &word))
                     }
                 }
             }
@@ -329,13 +369,14 @@ fn slot_name(slot: Slot) -> &'static str {
     }
 }
 
-fn source_name(name: &str) -> &str {
+fn source_name(name: &str) -> Cow<'_, str> {
     match name {
-        "systemd" => "Services",
-        "resources" => "Resources",
-        "network" => "Addresses",
-        "boot" => "Start of the system",
-        other => other,
+        "systemd" => t!("home.services"),
+        "resources" => t!("home.resources"),
+        "network" => t!("home.addresses"),
+        "boot" => t!("home.start"),
+        crate::rates::NAME => t!("home.rates"),
+        other => other.into(),
     }
 }
 
@@ -382,6 +423,7 @@ mod tests {
             "no wallet yet",
             "Failed",
             "System B",
+            "the machine that built this image",
         ] {
             assert!(home.contains(needle), "{needle} is missing");
         }

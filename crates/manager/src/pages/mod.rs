@@ -1,17 +1,30 @@
 //! The pages: server-rendered, small, the same frame for all.
 
+pub(crate) mod access;
+pub(crate) mod api;
 pub(crate) mod audit;
+pub(crate) mod backup;
+pub(crate) mod backups;
 pub(crate) mod claim;
 pub(crate) mod health;
 pub(crate) mod home;
+pub(crate) mod keys;
+pub(crate) mod logs;
+pub(crate) mod network;
 pub(crate) mod node;
 pub(crate) mod password;
+pub(crate) mod payments;
+pub(crate) mod place;
 pub(crate) mod recovery;
 pub(crate) mod restart;
+pub(crate) mod services;
 pub(crate) mod settings;
 pub(crate) mod setup;
 pub(crate) mod sign_in;
+pub(crate) mod support;
 pub(crate) mod trust;
+pub(crate) mod unlock;
+pub(crate) mod updates;
 pub(crate) mod words;
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
@@ -76,19 +89,19 @@ pub(crate) fn owner_refreshed(
     let logo = html! { img src=(LOGO.path) alt="" width="32" height="32"; };
     let header = html! {
         (brand(logo, "/home"))
-        nav aria-label="Main" {
+        nav aria-label=(t!("frame.main")) {
             ul {
-                (entry(Place::Home, "/home", "Home"))
+                (entry(Place::Home, "/home", &t!("frame.home")))
                 (entry(Place::Receive, "/receive", &t!("node.receive.title")))
                 (entry(Place::Send, "/send", &t!("node.send.title")))
                 (entry(Place::Channels, "/channels", &t!("node.channels.title")))
-                (entry(Place::Audit, "/audit", "Audit log"))
-                (entry(Place::Settings, "/settings", "Settings"))
+                (entry(Place::Audit, "/audit", &t!("audit.title")))
+                (entry(Place::Settings, "/settings", &t!("settings.title")))
             }
         }
         form method="post" action="/sign-out" {
             (csrf(session))
-            button.quiet { "Sign out" }
+            button.quiet { (t!("frame.sign_out")) }
         }
     };
     let head = html! {
@@ -123,7 +136,7 @@ fn brand(logo: Markup, home: &str) -> Markup {
 fn frame(title: &str, head: Markup, header: Markup, main: Markup) -> Markup {
     html! {
         (DOCTYPE)
-        html lang="en" {
+        html lang=(crate::language::current().code()) {
             head {
                 meta charset="utf-8";
                 meta name="viewport" content="width=device-width, initial-scale=1";
@@ -132,7 +145,7 @@ fn frame(title: &str, head: Markup, header: Markup, main: Markup) -> Markup {
                 (head)
             }
             body {
-                a.skip href="#main" { "Skip to the content" }
+                a.skip href="#main" { (t!("frame.skip")) }
                 header { div.bar { (header) } }
                 div #main tabindex="-1" { (main) }
             }

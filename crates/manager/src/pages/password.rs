@@ -8,13 +8,16 @@ use axum::{
     response::{IntoResponse, Redirect, Response},
 };
 use maud::{Markup, html};
+use rust_i18n::t;
 use serde::Deserialize;
 
 use super::{claim::steps, complaint, csrf, plain};
 use crate::{
     error::Error,
     http::{extract::Form, fail::Fail, session_cookie},
+    language,
     password::{MINIMUM, check},
+    place,
     secret::Secret,
     session::Current,
     shared::House,
@@ -39,7 +42,12 @@ pub(crate) async fn post(
         return Ok((StatusCode::UNPROCESSABLE_ENTITY, page(&session, Some(&complaint))).into_response());
     }
     match house.wizard.set_password(&house.sessions, chosen.password, session.address).await {
-        Ok(token) => Ok(([(header::SET_COOKIE, session_cookie(&token))], Redirect::to("/setup")).into_response()),
+        Ok(token) => {
+            if let Err(error) = place::begin(&house, language::current()).await {
+                tracing::warn!(%error, "the language of the page is not kept; the next step asks for it");
+            }
+            Ok(([(header::SET_COOKIE, session_cookie(&token))], Redirect::to("/setup")).into_response())
+        }
         // Somebody else with the code was faster.
         Err(Error::Store(store::Error::Owned)) => Ok(Redirect::to("/sign-in").into_response()),
         Err(error) => Err(error.into()),
@@ -51,26 +59,24 @@ pub(crate) fn weakness(password: &Secret<String>, again: &Secret<String>, host: 
     if let Err(weakness) = check(password.expose(), host) {
         return Some(weakness.to_string());
     }
-    (password.expose() != again.expose()).then(|| "The two passwords are not the same.".to_owned())
+    (password.expose() != again.expose()).then(|| t!("password.differ").into_owned())
 }
 
 fn page(session: &Current, refusal: Option<&str>) -> Markup {
     let body = html! {
         (steps(2))
-        h1 { "Choose your password" }
-        p.lead { "With it you sign in to this box from now on." }
+        h1 { (t!("password.choose")) }
+        p.lead { (t!("password.lead")) }
         form method="post" action="/password" {
             (csrf(session))
             (account())
             (complaint("password-complaint", refusal))
             (new_fields(refusal.is_some()))
-            button { "Set the password" }
+            button { (t!("password.set")) }
         }
-        p.aside {
-            "Nobody can tell you this password later. Keep it in a password manager, or on paper in a safe place."
-        }
+        p.aside { (t!("password.keep")) }
     };
-    plain("Password", body)
+    plain(&t!("password.title"), body)
 }
 
 /// Password managers file a password under a name; the box has just one account.
@@ -90,9 +96,9 @@ pub(crate) fn new_fields(wrong: bool) -> Markup {
         }
     };
     html! {
-        (field("password", "New password"))
-        p.hint #password-rule { "At least " (MINIMUM) " characters. Four or five unrelated words are strong and easy to remember." }
-        (field("again", "The same again"))
-        p.check hidden { input #show-passwords type="checkbox"; label for="show-passwords" { "Show the passwords" } }
+        (field("password", &t!("password.new")))
+        p.hint #password-rule { (t!("password.rule", least = MINIMUM)) }
+        (field("again", &t!("password.again")))
+        p.check hidden { input #show-passwords type="checkbox"; label for="show-passwords" { (t!("password.show")) } }
     }
 }

@@ -3,7 +3,10 @@
 //! Nobody can sign in here, as the password is on the data. Who acts proves by the claim code that they stand in front
 //! of the box.
 
-use std::sync::{Arc, PoisonError};
+use std::{
+    borrow::Cow,
+    sync::{Arc, PoisonError},
+};
 
 use axum::{
     extract::State,
@@ -11,6 +14,7 @@ use axum::{
     response::{IntoResponse, Redirect, Response},
 };
 use maud::{Markup, html};
+use rust_i18n::t;
 use serde::Deserialize;
 
 use super::{claim, complaint, plain, progress, restart, words::sentence};
@@ -82,7 +86,7 @@ pub(crate) async fn post(
     let Some(request) = request else { return Err(Fail::Form(StatusCode::BAD_REQUEST)) };
     let show = |field, text: &str| page(fault, None, Some(Refused { request, field, text }));
     if request == Request::DataFormat && typed.confirm.trim() != fault.erase_word() {
-        let text = format!("Type {} to confirm. Nothing was erased.", fault.erase_word());
+        let text = t!("recovery.type", word = fault.erase_word());
         return Ok((StatusCode::UNPROCESSABLE_ENTITY, show(Field::Confirm, &text)).into_response());
     }
     if let Err(refusal) = shared.claim.check(typed.code.expose()) {
@@ -107,20 +111,20 @@ pub(crate) async fn post(
 
 fn working(request: Request) -> Markup {
     let body = html! {
-        h1 { "The box is at work" }
+        h1 { (t!("recovery.work.title")) }
         p.lead role="status" {
             @match request {
-                Request::Reboot => "It restarts. This takes a minute or two.",
-                Request::DataRetry => "It looks for the data partition again.",
-                Request::DataRepair => "It checks and repairs the data partition. On a large disk this can take some minutes.",
-                Request::DataFormat => "It makes an empty data partition.",
-                Request::SetAside => "It begins without the damaged file.",
+                Request::Reboot => (t!("recovery.work.reboot")),
+                Request::DataRetry => (t!("recovery.work.retry")),
+                Request::DataRepair => (t!("recovery.work.repair")),
+                Request::DataFormat => (t!("recovery.work.format")),
+                Request::SetAside => (t!("recovery.work.aside")),
             }
         }
-        progress aria-label="Waiting for the box" data-poll="3" data-from="/" {}
-        p.aside { "This page asks for news every few seconds. Do not switch the box off." }
+        progress aria-label=(t!("restart.waiting")) data-poll="3" data-from="/" {}
+        p.aside { (t!("recovery.work.hint")) }
     };
-    progress("At work", 3, "/", body)
+    progress(&t!("recovery.work.title"), 3, "/", body)
 }
 
 fn page(fault: &Fault, answer: Option<&Outcome>, refused: Option<Refused>) -> Markup {
@@ -128,35 +132,36 @@ fn page(fault: &Fault, answer: Option<&Outcome>, refused: Option<Refused>) -> Ma
         h1 { (fault.title()) }
         p.lead {
             @if fault.kind == FaultKind::State {
-                "The box has started, but nobody can sign in. Lightning is not touched by this and goes on if it was running."
+                (t!("recovery.lead_state"))
             } @else {
-                "The box has started without its data. It changes nothing there by itself, and no wallet is running."
+                (t!("recovery.lead_data"))
             }
         }
         div.notice.bad {
-            h2 { "What was found" }
-            p { @if fault.detail.is_empty() { "Nothing more is known." } @else { (sentence(&fault.detail)) } }
+            h2 { (t!("recovery.found")) }
+            p { @if fault.detail.is_empty() { (t!("recovery.found_nothing")) } @else { (sentence(&fault.detail)) } }
             @if !fault.model.is_empty() || !fault.serial.is_empty() {
                 p.small {
-                    "Disk: " (if fault.model.is_empty() { "unknown model" } else { &fault.model })
-                    @if !fault.serial.is_empty() { ", serial number " code { (fault.serial) } }
+                    (t!("recovery.disk")) " "
+                    @if fault.model.is_empty() { (t!("recovery.disk_unknown")) } @else { (fault.model) }
+                    @if !fault.serial.is_empty() { ", " (t!("recovery.serial")) " " code { (fault.serial) } }
                 }
             }
         }
         @if let Some(answer) = answer {
             div.notice.good[answer.ok].bad[!answer.ok] role="status" {
-                h2 { @if answer.ok { "Done" } @else { "That did not work" } }
+                h2 { @if answer.ok { (t!("recovery.done")) } @else { (t!("recovery.failed")) } }
                 p { (sentence(&answer.message)) }
             }
         }
-        h2 { "What you can do" }
-        p { "Each of these asks for the claim code that the screen of the box shows." }
+        h2 { (t!("recovery.options")) }
+        p { (t!("recovery.options_what")) }
         @for request in Request::OFFERED {
             @if fault.offers(request) { (offer(fault, request, refused)) }
         }
-        p.aside { "Not sure that this is your box? " a href="/trust" { "Compare its fingerprint" } "." }
+        (claim::doubt())
     };
-    plain(fault.title(), body)
+    plain(&fault.title(), body)
 }
 
 fn offer(fault: &Fault, request: Request, refused: Option<Refused>) -> Markup {
@@ -168,11 +173,11 @@ fn offer(fault: &Fault, request: Request, refused: Option<Refused>) -> Markup {
     let described = |field| wrong(field).then_some(complaint_id.as_str());
     let invalid = |field| wrong(field).then_some("true");
     let (title, button) = match request {
-        Request::DataRetry => ("Look again", "Look again"),
-        Request::DataRepair => ("Repair it", "Check and repair"),
-        Request::SetAside => ("Begin without the damaged file", "Set it aside"),
-        Request::DataFormat => ("Start empty", "Erase and start empty"),
-        Request::Reboot => ("Restart the box", "Restart"),
+        Request::DataRetry => (t!("recovery.retry"), t!("recovery.retry")),
+        Request::DataRepair => (t!("recovery.repair"), t!("recovery.repair_go")),
+        Request::SetAside => (t!("recovery.aside"), t!("recovery.aside_go")),
+        Request::DataFormat => (t!("recovery.format"), t!("recovery.format_go")),
+        Request::Reboot => (t!("home.restart"), t!("restart.short")),
     };
     html! {
         details open[refusal.is_some()] {
@@ -184,15 +189,15 @@ fn offer(fault: &Fault, request: Request, refused: Option<Refused>) -> Markup {
                 @if request == Request::DataFormat {
                     p.field {
                         label for="confirm" {
-                            @if fault.serial.is_empty() { "To confirm, type ERASE" }
-                            @else { "To confirm, type the disk\u{2019}s serial number: " (fault.serial) }
+                            @if fault.serial.is_empty() { (t!("recovery.type_word", word = fault.erase_word())) }
+                            @else { (t!("recovery.type_serial", serial = fault.serial)) }
                         }
                         input #confirm name="confirm" type="text" required autocomplete="off" autocapitalize="off" spellcheck="false"
                             aria-invalid=[invalid(Field::Confirm)] aria-describedby=[described(Field::Confirm)];
                     }
                 }
                 p.field {
-                    label for={ (name) "-code" } { "Claim code" }
+                    label for={ (name) "-code" } { (t!("claim.code")) }
                     input.code id={ (name) "-code" } name="code" type="text" required autocomplete="one-time-code"
                         autocapitalize="characters" autocorrect="off" spellcheck="false" maxlength="32" placeholder="ABCD-EFGH"
                         aria-invalid=[invalid(Field::Code)] aria-describedby=[described(Field::Code)];
@@ -203,32 +208,17 @@ fn offer(fault: &Fault, request: Request, refused: Option<Refused>) -> Markup {
     }
 }
 
-fn explanation(kind: FaultKind, request: Request) -> &'static str {
+fn explanation(kind: FaultKind, request: Request) -> Cow<'static, str> {
     match (request, kind) {
-        (Request::DataRetry, FaultKind::Missing) => {
-            "If the disk was not plugged in properly, plug it in and look again. Nothing is written."
-        }
-        (Request::DataRetry, _) => "Looks at the data partition once more. Nothing is written.",
-        (Request::DataRepair, _) => {
-            "Checks the file system and mends what can be mended. If the wallet is on this disk and matters to you, make a copy of \
-             the disk first: what the repair takes away is gone."
-        }
-        (Request::DataFormat, FaultKind::Missing) => {
-            "Makes a new, empty data partition on the disk that the box started from. The box begins as new. A wallet that was on \
-             another disk is not touched."
-        }
-        (Request::DataFormat, _) => {
-            "Erases everything on the data partition: settings, and with them a wallet and its channels, if there is one. Without a \
-             backup that money is lost. The box begins as new."
-        }
-        (Request::SetAside, _) => {
-            "The file is renamed, not deleted. If it is the database, you set a new password afterwards and the audit log begins \
-             anew; if it is the certificate, browsers must be made to trust the new one. Lightning and the wallet stay as they are."
-        }
-        (Request::Reboot, FaultKind::State) => {
-            "A restart helps when the trouble was a passing one, or when the other system must run: a system that is older than its \
-             data does not open it."
-        }
-        (Request::Reboot, _) => "A restart helps when the disk was only slow to appear.",
+        (Request::DataRetry, FaultKind::Missing) => t!("recovery.why.retry_missing"),
+        (Request::DataRetry, FaultKind::Away) => t!("recovery.why.retry_away"),
+        (Request::DataRetry, _) => t!("recovery.why.retry"),
+        (Request::DataRepair, _) => t!("recovery.why.repair"),
+        (Request::DataFormat, FaultKind::Missing) => t!("recovery.why.format_missing"),
+        (Request::DataFormat, FaultKind::Away) => t!("recovery.why.format_away"),
+        (Request::DataFormat, _) => t!("recovery.why.format"),
+        (Request::SetAside, _) => t!("recovery.why.aside"),
+        (Request::Reboot, FaultKind::State) => t!("recovery.why.reboot_state"),
+        (Request::Reboot, _) => t!("recovery.why.reboot"),
     }
 }

@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use axum::{extract::State, response::IntoResponse, response::Response};
 use maud::{Markup, html};
+use rust_i18n::t;
 use store::Audit;
 
-use super::{csrf, owner, progress};
+use super::{csrf, node::cards::safe, owner, progress};
 use crate::{
     error::{Error, now},
     http::fail::Fail,
@@ -18,17 +19,18 @@ use crate::{
 /// Seconds after which a browser without scripts tries the start page.
 const WAIT: u32 = 150;
 
-pub(crate) async fn get(session: Current) -> Markup {
+pub(crate) async fn get(State(house): State<Arc<House>>, session: Current) -> Markup {
     let body = html! {
-        h1 { "Restart the box?" }
-        p.lead { "Lightning stops and the pages are away for a minute or two. Everything is kept." }
+        h1 { (t!("restart.title")) }
+        p.lead { (t!("restart.lead")) }
+        (safe(&house.shared.twin.state()))
         form.row method="post" action="/restart" {
             (csrf(&session))
-            button { "Restart now" }
-            a.button.second href="/home" { "Cancel" }
+            button { (t!("restart.now")) }
+            a.button.second href="/home" { (t!("restart.cancel")) }
         }
     };
-    owner("Restart", &session, None, html! { div.narrow { (body) } })
+    owner(&t!("restart.short"), &session, None, html! { div.narrow { (body) } })
 }
 
 pub(crate) async fn post(State(house): State<Arc<House>>, session: Current) -> Result<Response, Fail> {
@@ -51,10 +53,10 @@ pub(crate) async fn ask(run_dir: &std::path::Path, request: Request, confirm: &s
 
 pub(crate) fn waiting() -> Markup {
     let body = html! {
-        h1 { "The box restarts" }
-        p.lead role="status" data-wait { "This page opens the start page by itself as soon as the box is back, in a minute or two." }
-        progress aria-label="Waiting for the box" {}
-        p.aside { "If nothing happens after five minutes, look at the screen of the box, or reload this page." }
+        h1 { (t!("restart.going")) }
+        p.lead role="status" data-wait { (t!("restart.going_what")) }
+        progress aria-label=(t!("restart.waiting")) {}
+        p.aside { (t!("restart.hint")) }
     };
-    progress("Restarting", WAIT, "/", body)
+    progress(&t!("restart.going"), WAIT, "/", body)
 }

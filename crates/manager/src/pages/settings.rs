@@ -8,6 +8,7 @@ use axum::{
     response::{IntoResponse, Redirect, Response},
 };
 use maud::{Markup, html};
+use rust_i18n::t;
 use serde::Deserialize;
 use store::Audit;
 
@@ -18,7 +19,7 @@ use super::{
 use crate::{
     error::now,
     http::{extract::Form, fail::Fail},
-    password,
+    language, password,
     secret::Secret,
     session::Current,
     shared::House,
@@ -46,7 +47,7 @@ pub(crate) async fn change_password(
         |text: &str| Ok((StatusCode::UNPROCESSABLE_ENTITY, page(&house, &session, Some(text), None)).into_response());
     let phc = house.store.owner_password().await?.unwrap_or_default();
     if !password::verify(change.old, &phc).await? {
-        return refuse("The old password is not right.");
+        return refuse(&t!("settings.old_wrong"));
     }
     if let Some(complaint) = weakness(&change.password, &change.again, &house.shared.host()) {
         return refuse(&complaint);
@@ -60,7 +61,7 @@ pub(crate) async fn change_password(
     };
     house.store.change_password(phc, session.id, entry).await?;
     house.sessions.drop_others(Some(session.id));
-    Ok(page(&house, &session, None, Some("The password is changed. All other sessions were ended.")).into_response())
+    Ok(page(&house, &session, None, Some(&t!("settings.changed"))).into_response())
 }
 
 pub(crate) async fn end_sessions(State(house): State<Arc<House>>, session: Current) -> Result<Redirect, Fail> {
@@ -74,45 +75,58 @@ pub(crate) async fn end_sessions(State(house): State<Arc<House>>, session: Curre
 fn page(house: &House, session: &Current, refusal: Option<&str>, done: Option<&str>) -> Markup {
     let others = house.sessions.count().saturating_sub(1);
     let body = html! {
-        h1 { "Settings" }
+        h1 { (t!("settings.title")) }
         @if let Some(done) = done { p.notice.good role="status" { (done) } }
+        (super::access::sections(house))
         div.cards {
             section.card aria-labelledby="password-heading" {
-                h2 #password-heading { "Password" }
+                h2 #password-heading { (t!("password.title")) }
                 form method="post" action="/settings/password" {
                     (csrf(session))
                     (account())
                     (complaint("password-complaint", refusal))
                     p.field {
-                        label for="old" { "Old password" }
+                        label for="old" { (t!("settings.old")) }
                         input #old name="old" type="password" required autocomplete="current-password" maxlength="512" data-secret;
                     }
                     (new_fields(refusal.is_some()))
-                    button { "Change the password" }
+                    button { (t!("settings.change")) }
                 }
             }
             section.card aria-labelledby="sessions-heading" {
-                h2 #sessions-heading { "Signed in" }
+                h2 #sessions-heading { (t!("settings.sessions")) }
                 p {
                     @match others {
-                        0 => "Nobody else is signed in.",
-                        1 => "There is one other session.",
-                        others => { "There are " (others) " other sessions." }
+                        0 => (t!("settings.alone")),
+                        1 => (t!("settings.one_other")),
+                        others => (t!("settings.others", count = others)),
                     }
-                    " A session ends by itself after 30 minutes without use."
+                    " " (t!("settings.session_end"))
                 }
                 form method="post" action="/settings/sessions" {
                     (csrf(session))
-                    button.second disabled[others == 0] { "End all other sessions" }
+                    button.second disabled[others == 0] { (t!("settings.end_others")) }
                 }
             }
-            section.card aria-labelledby="certificate-heading" {
-                h2 #certificate-heading { "Certificate" }
-                p { "The fingerprint of this box:" }
-                ol.words { @for word in house.shared.authority.words() { li { (word) } } }
-                p { a href="/trust" { "How to make browsers trust it" } }
+            section.card aria-labelledby="place-heading" {
+                h2 #place-heading { (t!("place.title")) }
+                p { (language::current().own_name()) ", " (house.shared.place().zone_name()) ", " (house.shared.twin.state().network.local_name()) }
+                p { a href="/settings/place" { (t!("settings.change_it")) } }
             }
+            (super::network::card())
+            section.card aria-labelledby="payments-heading" {
+                h2 #payments-heading { (t!("payments.title")) }
+                p { a href="/settings/payments" { (t!("payments.settings")) } }
+            }
+            section.card aria-labelledby="certificate-heading" {
+                h2 #certificate-heading { (t!("settings.certificate")) }
+                p { (t!("settings.fingerprint")) }
+                ol.words { @for word in house.shared.authority.words() { li { (word) } } }
+                p { a href="/trust" { (t!("settings.trust")) } }
+            }
+            (super::keys::card(house))
         }
+        p { a href="/settings/disk" { (rust_i18n::t!("setup.disk.title")) } }
     };
-    owner("Settings", session, Some(Place::Settings), body)
+    owner(&t!("settings.title"), session, Some(Place::Settings), body)
 }

@@ -1,7 +1,12 @@
 //! Figures and states in plain words.
 
-use time::{OffsetDateTime, macros::format_description};
+use std::{borrow::Cow, collections::BTreeMap};
+
+use jiff::Timestamp;
+use rust_i18n::t;
 use twin::LndState;
+
+use crate::language;
 
 /// `1.5 GB`: decimal units, as disks are sold.
 pub(crate) fn bytes(bytes: u64) -> String {
@@ -29,22 +34,29 @@ pub(crate) fn duration(seconds: u64) -> String {
         let count = rest / size;
         rest %= size;
         if count > 0 && words.len() < 2 {
-            words.push(format!("{count} {name}{}", if count == 1 { "" } else { "s" }));
+            let one = if count == 1 { "one" } else { "many" };
+            words.push(t!(format!("words.{name}.{one}"), count = count).into_owned());
         } else if !words.is_empty() {
             break;
         }
     }
-    if words.is_empty() { "less than a minute".into() } else { words.join(" ") }
+    if words.is_empty() { t!("words.moments").into() } else { words.join(" ") }
 }
 
-/// `2026-11-21 09:30 UTC`, or `never` for 0.
+/// `2026-11-21 10:30 CET` in the reader's time zone, or `never` for 0.
 pub(crate) fn moment(seconds: u64) -> String {
-    let format = format_description!("[year]-[month]-[day] [hour]:[minute] UTC");
-    let time = i64::try_from(seconds).ok().and_then(|seconds| OffsetDateTime::from_unix_timestamp(seconds).ok());
-    match time.and_then(|time| time.format(format).ok()) {
-        Some(text) if seconds > 0 => text,
-        _ => "never".into(),
+    let time = i64::try_from(seconds).ok().and_then(|seconds| Timestamp::from_second(seconds).ok());
+    match time {
+        Some(time) if seconds > 0 => time.to_zoned(language::zone()).strftime("%Y-%m-%d %H:%M %Z").to_string(),
+        _ => t!("words.never").into(),
     }
+}
+
+/// A text in the reader's language, or else in English, and which of them it is.
+pub(crate) fn in_own_language(texts: &BTreeMap<String, String>) -> (&'static str, &str) {
+    let own = language::current().code();
+    let text = texts.get(own).map(|text| (own, text)).or_else(|| texts.get("en").map(|text| ("en", text)));
+    text.map_or((own, ""), |(language, text)| (language, text.as_str()))
 }
 
 /// An error as a sentence.
@@ -75,37 +87,30 @@ impl Mood {
 }
 
 /// LND's state: mood, a few words, a sentence.
-pub(crate) fn lnd(state: LndState) -> (Mood, &'static str, &'static str) {
-    match state {
-        LndState::Unreachable => {
-            (Mood::Off, "Not running", "LND does not answer. After a start of the box it takes a minute or two.")
-        }
-        LndState::WaitingToStart => {
-            (Mood::Busy, "Starting", "LND opens its database; after an update this may take a while.")
-        }
-        LndState::NonExisting => {
-            (Mood::Good, "Ready, no wallet yet", "LND runs. There is no wallet yet, so it holds no money.")
-        }
-        LndState::Locked => {
-            (Mood::Busy, "Wallet locked", "LND runs, but cannot do anything until the wallet is unlocked.")
-        }
-        LndState::Unlocked => (Mood::Busy, "Starting", "The wallet is unlocked; LND is getting ready."),
-        LndState::RpcActive => (Mood::Busy, "Catching up", "LND runs and catches up with the Bitcoin network."),
-        LndState::ServerActive => (Mood::Good, "Running", "LND runs and takes part in the Lightning network."),
-    }
+pub(crate) fn lnd(state: LndState) -> (Mood, Cow<'static, str>, Cow<'static, str>) {
+    let (mood, key) = match state {
+        LndState::Unreachable => (Mood::Off, "unreachable"),
+        LndState::WaitingToStart => (Mood::Busy, "waiting"),
+        LndState::NonExisting => (Mood::Good, "empty"),
+        LndState::Locked => (Mood::Busy, "locked"),
+        LndState::Unlocked => (Mood::Busy, "unlocked"),
+        LndState::RpcActive => (Mood::Busy, "syncing"),
+        LndState::ServerActive => (Mood::Good, "running"),
+    };
+    (mood, t!(format!("words.lnd.{key}.name")), t!(format!("words.lnd.{key}.what")))
 }
 
 /// A unit's state as systemd calls it.
-pub(crate) fn unit(active: &str, sub: &str) -> (Mood, &'static str) {
+pub(crate) fn unit(active: &str, sub: &str) -> (Mood, Cow<'static, str>) {
     match (active, sub) {
-        ("active", "exited") => (Mood::Good, "Done"),
-        ("active", "waiting" | "listening") => (Mood::Good, "Waiting"),
-        ("active", _) => (Mood::Good, "Running"),
-        ("activating", "auto-restart") => (Mood::Bad, "Failing, tried again"),
-        ("activating" | "reloading" | "refreshing", _) => (Mood::Busy, "Starting"),
-        ("deactivating", _) => (Mood::Busy, "Stopping"),
-        ("failed", _) => (Mood::Bad, "Failed"),
-        _ => (Mood::Off, "Not running"),
+        ("active", "exited") => (Mood::Good, t!("words.unit.done")),
+        ("active", "waiting" | "listening") => (Mood::Good, t!("words.unit.waiting")),
+        ("active", _) => (Mood::Good, t!("words.unit.running")),
+        ("activating", "auto-restart") => (Mood::Bad, t!("words.unit.failing")),
+        ("activating" | "reloading" | "refreshing", _) => (Mood::Busy, t!("words.unit.starting")),
+        ("deactivating", _) => (Mood::Busy, t!("words.unit.stopping")),
+        ("failed", _) => (Mood::Bad, t!("words.unit.failed")),
+        _ => (Mood::Off, t!("words.unit.off")),
     }
 }
 
@@ -144,7 +149,17 @@ mod tests {
     }
 
     #[test]
-    fn moments_are_utc() {
+    fn moments_are_in_the_reader_s_zone() {
+        let berlin = jiff::tz::TimeZone::get("Europe/Berlin").unwrap();
+        let manner = language::Manner::new(language::Language::German, berlin);
+        let said = language::writing(manner, || (moment(1_750_000_000), moment(1_763_000_000), moment(0)));
+        assert_eq!(said.0, "2025-06-15 17:06 CEST");
+        assert_eq!(said.1, "2025-11-13 03:13 CET");
+        assert_eq!(said.2, "nie");
+    }
+
+    #[test]
+    fn moments_are_utc_where_nobody_chose_a_zone() {
         assert_eq!(moment(1_750_000_000), "2025-06-15 15:06 UTC");
         assert_eq!(moment(0), "never");
         assert_eq!(moment(u64::MAX), "never");

@@ -6,6 +6,8 @@
 
 use std::fmt;
 
+use rust_i18n::t;
+
 /// In characters.
 pub(crate) const MINIMUM: usize = 12;
 /// In bytes: a bound for what is hashed.
@@ -43,13 +45,11 @@ pub(crate) enum Weakness {
 impl fmt::Display for Weakness {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Short => {
-                write!(formatter, "Use at least {MINIMUM} characters. Four or five unrelated words work well.")
-            }
-            Self::Long => write!(formatter, "Use at most {MAXIMUM} bytes."),
-            Self::Repetitive => formatter.write_str("This repeats itself too much. Use more different characters."),
-            Self::Sequence => formatter.write_str("This follows the alphabet or the keyboard. Use unrelated words."),
-            Self::Common => formatter.write_str("This is made of words that are tried first. Use unrelated words."),
+            Self::Short => formatter.write_str(&t!("password.short", least = MINIMUM)),
+            Self::Long => formatter.write_str(&t!("password.long", most = MAXIMUM)),
+            Self::Repetitive => formatter.write_str(&t!("password.repetitive")),
+            Self::Sequence => formatter.write_str(&t!("password.sequence")),
+            Self::Common => formatter.write_str(&t!("password.common")),
         }
     }
 }

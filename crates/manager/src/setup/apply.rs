@@ -9,6 +9,7 @@
 //! ```
 
 use std::{
+    path::PathBuf,
     sync::{
         Arc, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -28,6 +29,7 @@ use super::{
 use crate::{
     atomic,
     error::{Error, now},
+    language::carried,
     request::Task,
     shared::House,
 };
@@ -83,10 +85,10 @@ pub(crate) fn start(house: &Arc<House>) -> bool {
         return false;
     }
     let house = house.clone();
-    tokio::spawn(async move {
+    tokio::spawn(carried(async move {
         run(&house).await;
         house.setup.apply.running.store(false, Ordering::Release);
-    });
+    }));
     true
 }
 
@@ -128,18 +130,34 @@ impl Phase {
 
 /// Writes `lnd.conf` as the choices say. LND reads it at its next start.
 pub(crate) fn config(house: &House) -> Result<(), Error> {
-    let choices = house.setup.choices();
-    let Some(bitcoin) = &choices.bitcoin else { return Ok(()) };
-    let text = conf(house, bitcoin, choices.wallet.is_some());
+    let Some(text) = chosen(house) else { return Ok(()) };
     // Readable by LND's group, as its own user is another one; it holds bitcoind's password.
-    atomic::write(&house.setup.config_dir.join("lnd.conf"), text.as_bytes(), 0o640)
+    atomic::write(&file(house), text.as_bytes(), 0o640)
+}
+
+/// Whether the file says what was chosen. It does not if the power went between the choice and the file.
+pub(crate) fn is_written(house: &House) -> bool {
+    chosen(house).is_none_or(|text| std::fs::read_to_string(file(house)).is_ok_and(|there| there == text))
+}
+
+fn file(house: &House) -> PathBuf {
+    house.setup.config_dir.join("lnd.conf")
+}
+
+fn chosen(house: &House) -> Option<String> {
+    let choices = house.setup.choices();
+    let unlock = choices.wallet.is_some() && !choices.by_hand && !choices.searching;
+    Some(conf(house, choices.bitcoin.as_ref()?, unlock))
 }
 
 /// The text of `lnd.conf` for this box.
 pub(crate) fn conf(house: &House, bitcoin: &Bitcoin, unlock: bool) -> String {
     let alias = house.shared.host();
     let rpc = house.node.client.config().address;
-    lnd_conf::render(bitcoin, &lnd_conf::Given { alias: &alias, dir: &house.node.dir, rpc, unlock })
+    let rest = house.node.rest.address;
+    let headers = house.setup.headers.as_ref();
+    let given = lnd_conf::Given { alias: &alias, dir: &house.node.dir, rpc, rest, unlock, headers };
+    lnd_conf::render(bitcoin, &given)
 }
 
 fn lnd_state(house: &House) -> LndState {
@@ -176,6 +194,13 @@ async fn wallet(house: &House) -> Result<(), String> {
         return Ok(());
     }
     if house.node.bare.state().await.map_err(|error| sentence(&error))? == LndState::NonExisting {
+        let backup = with_seed(house, |seed| seed.backup.clone()).flatten();
+        // Before the wallet: after a cut in between the restored wallet still gets its channels' money back.
+        let given = match backup {
+            Some(backup) => house.copies.give(backup).await,
+            None => house.copies.forget_given().await,
+        };
+        given.map_err(|error| error.to_string())?;
         let wallet = with_seed(house, Seed::wallet).ok_or_else(|| t!("setup.apply.no_seed").into_owned())?;
         house.node.bare.init_wallet(wallet).await.map_err(|error| sentence(&error))?;
     } else if choices.making.is_none() {
@@ -190,8 +215,11 @@ pub(crate) async fn note_wallet(house: &House) -> Result<(), String> {
         Some(Origin::Restored) => "The wallet was restored from its seed.",
         _ => "The wallet was made.",
     };
-    let noted =
-        house.setup.change(entry("wallet-made", detail), |choices| choices.wallet = choices.making.take()).await;
+    let noted = house.setup.change(entry("wallet-made", detail), |choices| {
+        choices.wallet = choices.making.take();
+        choices.searching = choices.wallet.as_ref().is_some_and(|made| made.origin == Origin::Restored);
+    });
+    let noted = noted.await;
     noted.map_err(|error| error.to_string())?;
     *house.setup.seed.lock().unwrap_or_else(PoisonError::into_inner) = None;
     config(house).map_err(|error| error.to_string())

@@ -11,7 +11,7 @@ use rust_i18n::t;
 use serde::{Deserialize, Serialize};
 use tokio::{net::TcpStream, sync::watch, task::AbortHandle, time};
 
-use crate::pages::words::Mood;
+use crate::{language::carried, pages::words::Mood};
 
 /// The fee source of neutrino where the owner names none: it cannot estimate fees by itself.
 pub(crate) const FEE_URL: &str = "https://nodes.lightning.computer/fees/v1/btc-fee-estimates.json";
@@ -88,6 +88,9 @@ pub(crate) enum Backend {
         /// Peers besides those that are found; with some, only these on a chain without public ones.
         peers: Vec<Endpoint>,
         fee_url: String,
+        /// Takes the headers that the system brings, if it does. False once they are taken.
+        #[serde(default)]
+        headers: bool,
     },
     Bitcoind(Own),
 }
@@ -145,12 +148,14 @@ pub(crate) struct Trials(Mutex<Option<Trial>>);
 pub(crate) struct Trial {
     pub(crate) candidate: Bitcoin,
     pub(crate) test: Test,
+    /// Of a Postgres the owner named.
+    pub(crate) database: Option<Look>,
 }
 
 #[derive(Debug)]
 pub(crate) enum Test {
     Bitcoind(probe::Probe),
-    Neutrino(Peers),
+    Neutrino(Look),
 }
 
 /// One line of a test for the page.
@@ -160,6 +165,8 @@ pub(crate) struct Line {
     pub(crate) name: String,
     pub(crate) sentence: String,
     pub(crate) advice: Option<String>,
+    /// It must not be used, whatever the owner says: money would be lost.
+    pub(crate) forbids: bool,
 }
 
 impl Trials {
@@ -175,13 +182,19 @@ impl Trials {
 impl Trial {
     /// What was found so far, and whether that is all.
     pub(crate) fn lines(&self) -> (Vec<Line>, bool) {
-        match &self.test {
+        let (mut lines, mut finished) = match &self.test {
             Test::Bitcoind(probe) => {
                 let report = probe.report();
                 (report.checks.iter().map(line).collect(), report.finished)
             }
             Test::Neutrino(peers) => peers.lines.borrow().clone(),
+        };
+        if let Some(database) = &self.database {
+            let (found, done) = database.lines.borrow().clone();
+            lines.extend(found);
+            finished &= done;
         }
+        (lines, finished)
     }
 }
 
@@ -194,17 +207,17 @@ fn line(check: &probe::Check) -> Line {
     };
     let subject = serde_json::to_value(check.subject).ok().and_then(|name| name.as_str().map(str::to_owned));
     let name = t!(format!("setup.subject.{}", subject.unwrap_or_default())).into_owned();
-    Line { mood, name, sentence: check.sentence.clone(), advice: check.advice.clone() }
+    Line { mood, name, sentence: check.sentence.clone(), advice: check.advice.clone(), forbids: false }
 }
 
-/// Whether the Bitcoin nodes that the owner named answer. Dropping it ends the test.
+/// A test that goes on beside the pages. Dropping it ends it.
 #[derive(Debug)]
-pub(crate) struct Peers {
+pub(crate) struct Look {
     lines: watch::Receiver<(Vec<Line>, bool)>,
     task: AbortHandle,
 }
 
-impl Drop for Peers {
+impl Drop for Look {
     fn drop(&mut self) {
         self.task.abort();
     }
@@ -213,21 +226,39 @@ impl Drop for Peers {
 /// For one node to take a connection.
 const PEER_LIMIT: Duration = Duration::from_secs(8);
 
-impl Peers {
-    pub(crate) fn start(peers: Vec<Endpoint>) -> Self {
+impl Look {
+    /// Whether the Bitcoin nodes that the owner named answer. `headers`: to this height they come with the system.
+    pub(crate) fn at_peers(peers: Vec<Endpoint>, headers: Option<u32>) -> Self {
         let (sender, lines) = watch::channel((Vec::new(), false));
-        let task = tokio::spawn(async move {
-            let mut found = Vec::new();
+        let task = tokio::spawn(carried(async move {
+            let shipped = headers.map(|last| Line {
+                mood: Mood::Good,
+                name: t!("setup.bitcoin.headers_found").into(),
+                sentence: t!("setup.bitcoin.headers_found_why", last = last).into(),
+                advice: None,
+                forbids: false,
+            });
+            let mut found: Vec<Line> = shipped.into_iter().collect();
             for peer in &peers {
                 found.push(try_peer(peer).await);
                 sender.send_replace((found.clone(), false));
             }
             if peers.is_empty() {
                 let (name, sentence) = (t!("setup.bitcoin.no_peers").into(), t!("setup.bitcoin.no_peers_good").into());
-                found.push(Line { mood: Mood::Good, name, sentence, advice: None });
+                found.push(Line { mood: Mood::Good, name, sentence, advice: None, forbids: false });
             }
             sender.send_replace((found, true));
-        });
+        }));
+        Self { lines, task: task.abort_handle() }
+    }
+
+    /// Whether LND could keep its wallet in that Postgres. `known`: it is the one that LND was told to use before.
+    pub(crate) fn at_postgres(dsn: String, known: bool) -> Self {
+        let (sender, lines) = watch::channel((Vec::new(), false));
+        let task = tokio::spawn(carried(async move {
+            let found = super::postgres::examine(&dsn, known).await;
+            sender.send_replace((vec![found], true));
+        }));
         Self { lines, task: task.abort_handle() }
     }
 }
@@ -241,10 +272,19 @@ async fn try_peer(peer: &Endpoint) -> Line {
         Err(_) => Some(io::ErrorKind::TimedOut.to_string()),
     };
     match fault {
-        None => Line { mood: Mood::Good, name, sentence: t!("setup.bitcoin.peer_good").into(), advice: None },
+        None => {
+            let sentence = t!("setup.bitcoin.peer_good").into();
+            Line { mood: Mood::Good, name, sentence, advice: None, forbids: false }
+        }
         Some(what) => {
             let sentence = t!("setup.bitcoin.peer_bad", what = what).into();
-            Line { mood: Mood::Bad, name, sentence, advice: Some(t!("setup.bitcoin.peer_advice").into()) }
+            Line {
+                mood: Mood::Bad,
+                name,
+                sentence,
+                advice: Some(t!("setup.bitcoin.peer_advice").into()),
+                forbids: false,
+            }
         }
     }
 }

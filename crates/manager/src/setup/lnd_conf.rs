@@ -2,7 +2,10 @@
 
 use std::{fmt::Write, net::SocketAddr, path::Path};
 
-use super::bitcoin::{Backend, Bitcoin, Chain, Database};
+use super::{
+    bitcoin::{Backend, Bitcoin, Chain, Database},
+    headers::Shipped,
+};
 use crate::node::ADMIN_MACAROON;
 
 /// Where systemd puts the opened credential for LND's unit.
@@ -15,13 +18,17 @@ pub(crate) struct Given<'a> {
     /// LND's folder.
     pub(crate) dir: &'a Path,
     pub(crate) rpc: SocketAddr,
+    /// On loopback, too: phones come to it through the manager's gate.
+    pub(crate) rest: SocketAddr,
     /// There is a wallet, and its password is sealed for LND's unit.
     pub(crate) unlock: bool,
+    /// What the system brings.
+    pub(crate) headers: Option<&'a Shipped>,
 }
 
 /// The text of `lnd.conf`.
 pub(crate) fn render(bitcoin: &Bitcoin, given: &Given<'_>) -> String {
-    let Given { alias, rpc, unlock, .. } = given;
+    let Given { alias, rpc, rest, unlock, .. } = given;
     let dir = given.dir.display();
     let mut text = format!(
         "; Made by Homebolt of what was chosen in the wizard; changes here are lost with the next choice.\n\
@@ -29,7 +36,7 @@ pub(crate) fn render(bitcoin: &Bitcoin, given: &Given<'_>) -> String {
          lnddir={dir}\n\
          alias={alias}\n\
          rpclisten={rpc}\n\
-         norest=true\n\
+         restlisten={rest}\n\
          listen=127.0.0.1:9735\n\
          adminmacaroonpath={dir}/{ADMIN_MACAROON}\n\
          tlsautorefresh=true\n\
@@ -42,12 +49,21 @@ pub(crate) fn render(bitcoin: &Bitcoin, given: &Given<'_>) -> String {
     }
     let _ = write!(text, "\n[Bitcoin]\n{}=true\n", bitcoin.chain.option());
     match &bitcoin.backend {
-        Backend::Neutrino { peers, fee_url } => {
+        Backend::Neutrino { peers, fee_url, .. } => {
             text.push_str("bitcoin.node=neutrino\n\n[neutrino]\n");
             // Where nobody can be found, nobody is to be looked for.
             let option = if matches!(bitcoin.chain, Chain::Regtest | Chain::Simnet) { "connect" } else { "addpeer" };
             for peer in peers {
                 let _ = writeln!(text, "neutrino.{option}={peer}");
+            }
+            if let Some(shipped) = given.headers.filter(|shipped| shipped.serves(bitcoin)) {
+                let (block, filter) = (shipped.block.display(), shipped.filter.display());
+                let _ = write!(
+                    text,
+                    "; to block {}: LND checks each of them, and takes them once\n\
+                     neutrino.blockheaderssource={block}\nneutrino.filterheaderssource={filter}\n",
+                    shipped.last
+                );
             }
             let _ = write!(text, "\n[fee]\nfee.url={fee_url}\n");
         }
@@ -106,8 +122,32 @@ mod tests {
     }
 
     fn text(bitcoin: &Bitcoin, unlock: bool) -> String {
-        let rpc = ([127, 0, 0, 1], 10009).into();
-        render(bitcoin, &Given { alias: "box", dir: Path::new("/data/lnd"), rpc, unlock })
+        let [rpc, rest] = [10009, 8080].map(|port| ([127, 0, 0, 1], port).into());
+        let headers = Shipped {
+            chain: Chain::Mainnet,
+            last: 899_999,
+            block: "/headers/block_headers.bin".into(),
+            filter: "/headers/filter_headers.bin".into(),
+        };
+        let given = Given { alias: "box", dir: Path::new("/data/lnd"), rpc, rest, unlock, headers: Some(&headers) };
+        render(bitcoin, &given)
+    }
+
+    #[test]
+    fn headers_of_the_system_are_named_for_neutrino_on_their_chain_and_both_together() {
+        let neutrino = |chain, headers| {
+            let backend = Backend::Neutrino { peers: vec![], fee_url: "https://fees.example".into(), headers };
+            text(&Bitcoin { chain, backend, database: Database::Sqlite }, false)
+        };
+        let made = neutrino(Chain::Mainnet, true);
+        let lines = "neutrino.blockheaderssource=/headers/block_headers.bin\n\
+                     neutrino.filterheaderssource=/headers/filter_headers.bin\n";
+        // Within their section, which ends where the next begins.
+        let section = made.split_once("[neutrino]\n").unwrap().1.split_once("\n[").unwrap().0;
+        assert!(format!("{section}\n").contains(lines), "{made}");
+        for without in [neutrino(Chain::Mainnet, false), neutrino(Chain::Signet, true), text(&own(None), false)] {
+            assert!(!without.contains("headerssource"), "{without}");
+        }
     }
 
     #[test]
@@ -120,6 +160,7 @@ mod tests {
         let made = text(&own(Some(zmq)), false);
         for line in [
             "bitcoin.mainnet=true",
+            "restlisten=127.0.0.1:8080",
             "bitcoin.node=bitcoind",
             "bitcoind.rpchost=192.168.1.5:8332",
             "bitcoind.rpcpass=p;w#=",

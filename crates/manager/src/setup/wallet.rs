@@ -23,7 +23,7 @@ pub(crate) const WORDS: usize = 24;
 pub(crate) const ASKED: usize = 4;
 const TRIES: u8 = 3;
 /// How many addresses ahead LND looks for funds of a restored seed.
-const RECOVERY_WINDOW: u16 = 2500;
+pub(crate) const RECOVERY_WINDOW: u16 = 2500;
 
 /// The wallet that was made, without anything secret.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -63,7 +63,7 @@ pub(crate) struct Seed {
     /// Of the aezeed; empty for none.
     pub(crate) passphrase: Secret<String>,
     pub(crate) origin: Origin,
-    /// A multi-channel backup to restore.
+    /// A backup of all channels to restore.
     pub(crate) backup: Option<Vec<u8>>,
     /// The wallet's password, the same for every try of this seed.
     pub(crate) password: Secret<String>,
@@ -110,7 +110,8 @@ impl Seed {
     /// What LND makes the wallet of.
     pub(crate) fn wallet(&self) -> NewWallet {
         let passphrase = self.passphrase.expose();
-        let recovery = Recovery { window: RECOVERY_WINDOW, backup: self.backup.clone() };
+        // The backup follows when LND is in step with the chain, see `copies::restore`.
+        let recovery = Recovery { window: RECOVERY_WINDOW, backup: None };
         NewWallet {
             password: lnd::Secret::new(self.password.expose().as_bytes()),
             seed: LndSeed::new(self.words.expose().clone()),

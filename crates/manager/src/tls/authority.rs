@@ -40,6 +40,7 @@ const RANGES: &[(&str, u8)] = &[
 ];
 
 pub(crate) struct Authority {
+    file: PathBuf,
     issuer: Issuer<'static, KeyPair>,
     der: CertificateDer<'static>,
     pem: String,
@@ -81,7 +82,12 @@ impl Authority {
         let issuer = Issuer::from_ca_cert_der(&der, key).map_err(|error| unusable(error.to_string()))?;
         let pem = certificate_pem(&der);
         let words = fingerprint::words(&der);
-        Ok(Self { issuer, der, pem, words, permitted, ephemeral })
+        Ok(Self { file: path.to_owned(), issuer, der, pem, words, permitted, ephemeral })
+    }
+
+    /// Where it is kept.
+    pub(crate) fn file(&self) -> &Path {
+        &self.file
     }
 
     pub(crate) fn issuer(&self) -> &Issuer<'static, KeyPair> {

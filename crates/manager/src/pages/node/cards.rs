@@ -3,22 +3,21 @@
 use maud::{Markup, html};
 use rust_i18n::t;
 use twin::{
-    LndState, MilliSat, Sat, State,
+    LndState, MilliSat, Money, Sat, State,
     node::{Channel, ClosingKind, Direction, InvoiceState, PaymentState},
 };
 
-use super::short;
-use crate::pages::words;
+use super::{
+    amount::{amount as shown, sat},
+    short,
+};
+use crate::{error, pages::words, safety};
 
 /// A card shows so many lines; all of them stand on pages of their own.
 const LINES: usize = 8;
-/// Older than this, a newest block is worth a word; on a chain of one's own it says nothing.
-const BEHIND: u64 = 90 * 60;
-/// An HTLC this near to its end makes a restart a risk.
-const URGENT: u32 = 30;
 
 /// Whether there is anything of a node to show.
-fn is_known(state: &State) -> bool {
+pub(super) fn is_known(state: &State) -> bool {
     state.node.info.since.is_some()
 }
 
@@ -34,19 +33,20 @@ pub(crate) fn balances(state: &State) -> Markup {
     let balances = &state.node.balances;
     let chain = balances.confirmed;
     let waiting = balances.unconfirmed;
-    let row = |name: &str, amount: String| html! { dt { (name) } dd.amount { (amount) } };
+    let money = &state.money;
+    let row = |name: &str, amount: MilliSat| html! { dt { (name) } dd.amount { (shown(money, amount)) } };
     html! {
         h2 { (t!("node.balance.title")) }
         @if balances.since.is_none() { p { (t!("node.not_known")) } }
         @else {
-            p.big { (MilliSat::checked_add(balances.local, super::msat(chain)).unwrap_or_default().floor()) }
+            p.big { (sat(money, MilliSat::checked_add(balances.local, super::msat(chain)).unwrap_or_default().floor())) }
             dl {
-                (row(&t!("node.balance.local"), balances.local.to_string()))
-                (row(&t!("node.balance.remote"), balances.remote.to_string()))
-                (row(&t!("node.balance.chain"), chain.to_string()))
-                @if waiting > Sat::ZERO { (row(&t!("node.balance.unconfirmed"), waiting.to_string())) }
-                @if balances.opening_local > MilliSat::ZERO { (row(&t!("node.balance.opening"), balances.opening_local.to_string())) }
-                @if state.node.channels.limbo > Sat::ZERO { (row(&t!("node.balance.limbo"), state.node.channels.limbo.to_string())) }
+                (row(&t!("node.balance.local"), balances.local))
+                (row(&t!("node.balance.remote"), balances.remote))
+                (row(&t!("node.balance.chain"), super::msat(chain)))
+                @if waiting > Sat::ZERO { (row(&t!("node.balance.unconfirmed"), super::msat(waiting))) }
+                @if balances.opening_local > MilliSat::ZERO { (row(&t!("node.balance.opening"), balances.opening_local)) }
+                @if state.node.channels.limbo > Sat::ZERO { (row(&t!("node.balance.limbo"), super::msat(state.node.channels.limbo))) }
             }
             p.row {
                 a.button href="/send" { (t!("node.send.title")) }
@@ -81,21 +81,27 @@ pub(crate) fn sync(state: &State) -> Markup {
                 }
                 dt { (t!("node.sync.key")) } dd { code title=(info.pubkey) { (short(&info.pubkey)) "\u{2026}" } }
             }
+            @if let Some(seconds) = left(state).filter(|_| !info.synced_to_chain) {
+                p { (t!("alerts.left", time = words::duration(seconds))) }
+            }
             (safe(state))
         }
         (since(state, info.since))
     }
 }
 
-/// Whether the box can be restarted without a risk for money on its way.
-fn safe(state: &State) -> Markup {
-    let urgent = state.node.htlcs.iter().filter(|htlc| htlc.blocks_left < URGENT).count();
-    let all = state.node.htlcs.len();
+fn left(state: &State) -> Option<u64> {
+    crate::alerts::left(state, error::now())
+}
+
+/// Whether the box can be restarted without a risk for money, and why not.
+pub(crate) fn safe(state: &State) -> Markup {
+    let reasons = safety::reasons(state, error::now());
+    let light = safety::light(&reasons);
     html! {
-        p {
-            @if all == 0 { span.badge.good { (t!("node.safe.yes")) } }
-            @else if urgent == 0 { span.badge.busy { (t!("node.safe.waiting", count = all)) } }
-            @else { span.badge.bad { (t!("node.safe.no", count = urgent)) } }
+        p { span.badge.(light.mood().class()) { (light.words()) } }
+        @if !reasons.is_empty() {
+            ul.plain { @for reason in reasons { li { (reason.sentence()) } } }
         }
     }
 }
@@ -109,7 +115,7 @@ pub(crate) fn channels(state: &State) -> Markup {
             p { (t!("node.channels.none")) }
         }
         @else {
-            ul.channels { @for channel in channels.open.iter().take(LINES) { li { (bar(channel)) } } }
+            ul.channels { @for channel in channels.open.iter().take(LINES) { li { (bar(&state.money, channel)) } } }
             (pending(state))
         }
         p.row { a.button.second href="/channels" { (t!("node.channels.all")) } }
@@ -118,7 +124,7 @@ pub(crate) fn channels(state: &State) -> Markup {
 }
 
 /// A channel as what it can send and what it can receive.
-pub(crate) fn bar(channel: &Channel) -> Markup {
+pub(crate) fn bar(money: &Money, channel: &Channel) -> Markup {
     let name = if channel.peer_alias.is_empty() { short(&channel.peer) } else { &channel.peer_alias };
     html! {
         p.gauge {
@@ -127,7 +133,7 @@ pub(crate) fn bar(channel: &Channel) -> Markup {
                 @if channel.active { span.badge.good { (t!("node.channels.active")) } }
                 @else { span.badge.off { (t!("node.channels.inactive")) } }
             }
-            span { (channel.capacity) }
+            span { (sat(money, channel.capacity)) }
             meter.balance min="0" max=(channel.capacity.get()) value=(channel.local.get())
                 aria-label=(t!("node.channels.bar", local = channel.local, remote = channel.remote)) {}
             span.small { (t!("node.channels.can_send", amount = channel.local)) }
@@ -177,7 +183,7 @@ struct Event {
 }
 
 pub(crate) fn activity(state: &State) -> Markup {
-    let node = &state.node;
+    let (node, money) = (&state.node, &state.money);
     let mut events: Vec<Event> = Vec::new();
     events.extend(node.payments.newest.iter().take(LINES).map(|payment| {
         let (mood, word) = match payment.state {
@@ -189,7 +195,7 @@ pub(crate) fn activity(state: &State) -> Markup {
         Event {
             at: payment.created,
             sign: "\u{2212}",
-            amount: payment.amount.to_string(),
+            amount: money.show(payment.amount),
             what,
             mood,
             state: word.into(),
@@ -200,7 +206,7 @@ pub(crate) fn activity(state: &State) -> Markup {
             |invoice| Event {
                 at: invoice.settled.unwrap_or(invoice.created),
                 sign: "+",
-                amount: invoice.paid.to_string(),
+                amount: money.show(invoice.paid),
                 what: if invoice.memo.is_empty() { t!("node.activity.invoice").into() } else { invoice.memo.clone() },
                 mood: "good",
                 state: t!("node.activity.received").into(),
@@ -215,7 +221,7 @@ pub(crate) fn activity(state: &State) -> Markup {
         Event {
             at: transaction.time,
             sign: if transaction.direction == Direction::In { "+" } else { "\u{2212}" },
-            amount: transaction.amount.to_string(),
+            amount: money.show(super::msat(transaction.amount)),
             what: t!("node.activity.transaction", txid = short(&transaction.txid)).into(),
             mood,
             state: word.into(),
@@ -235,29 +241,6 @@ pub(crate) fn activity(state: &State) -> Markup {
                     }
                 }
             }
-        }
-    }
-}
-
-/// What of the node the owner must know, above all cards.
-pub(crate) fn alerts(state: &State, now: u64) -> Markup {
-    let node = &state.node;
-    let is_up = matches!(state.lnd.state, LndState::RpcActive | LndState::ServerActive);
-    let info = &node.info;
-    let is_public = matches!(info.network.as_str(), "mainnet" | "testnet" | "signet" | "testnet4");
-    let is_old = is_public && info.block_time > 0 && now > info.block_time.saturating_add(BEHIND);
-    html! {
-        @if state.lnd.state == LndState::Locked {
-            div.notice.bad { h2 { (t!("node.alert.locked")) } p { (t!("node.alert.locked_what")) } }
-        }
-        @if !is_up && is_known(state) && state.lnd.state != LndState::Locked {
-            div.notice { h2 { (t!("node.alert.down")) } p { (t!("node.alert.down_what", since = words::moment(state.lnd.since))) } }
-        }
-        @if is_up && is_known(state) && (is_old || !info.synced_to_chain) {
-            div.notice { h2 { (t!("node.alert.behind")) } p { (t!("node.alert.behind_what", height = info.height, time = words::moment(info.block_time))) } }
-        }
-        @if is_up && node.graph.stalled {
-            div.notice { h2 { (t!("node.alert.stalled")) } p { (t!("node.alert.stalled_what")) " " a href="/channels" { (t!("node.channels.peers")) } } }
         }
     }
 }

@@ -1,5 +1,8 @@
 //! The node's pages: what it has, receiving, sending, channels and peers.
 
+pub(crate) mod alerts;
+pub(crate) mod amount;
+pub(crate) mod bitcoin;
 pub(crate) mod cards;
 pub(crate) mod channels;
 pub(crate) mod receive;
@@ -45,8 +48,17 @@ pub(crate) fn msat(amount: Sat) -> MilliSat {
     amount.to_msat().unwrap_or_default()
 }
 
-/// Why nothing can be asked of the node now; `None` when it answers.
+/// Why no payment can be made, taken or asked for now; `None` when LND offers everything.
 pub(crate) fn away(house: &House) -> Option<String> {
+    // Before its server runs LND knows its wallet, and neither channels nor peers: an invoice would lead nowhere.
+    match house.shared.twin.state().lnd.state {
+        LndState::RpcActive => Some(t!("alerts.starting").into_owned()),
+        _ => silent(house),
+    }
+}
+
+/// Why the wallet cannot be asked for anything now; `None` when LND answers.
+pub(crate) fn silent(house: &House) -> Option<String> {
     let state = house.shared.twin.state();
     match state.lnd.state {
         LndState::RpcActive | LndState::ServerActive => None,

@@ -7,25 +7,28 @@ use axum::{
     http::StatusCode,
     response::{IntoResponse, Redirect, Response},
 };
-use lnd::client::NewInvoice;
 use maud::{Markup, html};
 use rust_i18n::t;
 use serde::Deserialize;
-use twin::node::{Invoice, InvoiceState};
+use twin::{
+    Money,
+    node::{Invoice, InvoiceState},
+};
 
-use super::{away, msat, qr, refusal, typed_sat};
+use super::{
+    amount::{amount as shown_amount, plain},
+    away, msat, qr, silent, typed_sat,
+};
 use crate::{
+    command::{self, MEMO},
     http::{extract::Form, fail::Fail},
     pages::{Place, complaint, csrf, owner, owner_refreshed, words},
     session::Current,
-    setup::audit,
     shared::House,
 };
 
 /// An invoice is good for a day.
 const EXPIRY: Duration = Duration::from_secs(86_400);
-/// Bytes of a memo; what LND takes in an invoice is 639.
-const MEMO: usize = 500;
 
 pub(crate) async fn get(State(house): State<Arc<House>>, session: Current) -> Markup {
     page(&house, &session, None, None)
@@ -68,7 +71,7 @@ fn page(house: &House, session: &Current, refused: Option<&str>, address: Option
                 }
                 form method="post" action="/receive/address" {
                     (csrf(session))
-                    button.second disabled[away.is_some()] {
+                    button.second disabled[silent(house).is_some()] {
                         (if address.is_some() { t!("node.receive.address_another") } else { t!("node.receive.address_make") })
                     }
                 }
@@ -100,12 +103,10 @@ pub(crate) async fn invoice(
         Ok(amount) => amount.map(msat),
         Err(sentence) => return refuse(&sentence),
     };
-    let mut memo = asked.memo.trim().to_owned();
-    memo.truncate(memo.floor_char_boundary(MEMO));
-    let new = NewInvoice { amount, memo, expiry: EXPIRY, private: asked.private == "yes" };
-    match house.node.client.add_invoice(new).await {
+    let private = asked.private == "yes";
+    match command::invoice(&house, &session.actor(), amount, &asked.memo, EXPIRY, private).await {
         Ok(invoice) => Ok(Redirect::to(&format!("/receive/invoice/{}", invoice.hash)).into_response()),
-        Err(error) => refuse(&refusal(&error)),
+        Err(error) => refuse(&error.sentence()),
     }
 }
 
@@ -127,18 +128,22 @@ pub(crate) async fn shown(
     };
     let is_open = matches!(invoice.state, InvoiceState::Open | InvoiceState::Accepted);
     let title = t!("node.receive.invoice");
-    Ok(owner_refreshed(&title, &session, Some(Place::Receive), is_open.then_some(3), one(&invoice, is_open)))
+    let page = one(&state.money, &invoice, is_open);
+    Ok(owner_refreshed(&title, &session, Some(Place::Receive), is_open.then_some(3), page))
 }
 
-fn one(invoice: &Invoice, is_open: bool) -> Markup {
-    let amount = invoice.amount.map_or_else(|| t!("node.receive.any_amount").into_owned(), |amount| amount.to_string());
+fn one(money: &Money, invoice: &Invoice, is_open: bool) -> Markup {
+    let amount = match invoice.amount {
+        Some(amount) => shown_amount(money, amount),
+        None => html! { (t!("node.receive.any_amount")) },
+    };
     html! {
         div.narrow data-poll=[is_open.then_some(2)] {
             h1 { (amount) }
             @if !invoice.memo.is_empty() { p.lead { (invoice.memo) } }
             @match invoice.state {
                 InvoiceState::Settled => {
-                    p.notice.good role="status" { (t!("node.receive.paid", amount = invoice.paid)) }
+                    p.notice.good role="status" { (t!("node.receive.paid", amount = plain(money, invoice.paid))) }
                 }
                 InvoiceState::Canceled => { p.notice.bad role="status" { (t!("node.receive.cancelled")) } }
                 InvoiceState::Open | InvoiceState::Accepted => {
@@ -154,13 +159,10 @@ fn one(invoice: &Invoice, is_open: bool) -> Markup {
 
 /// `POST /receive/address`: one that was never shown before.
 pub(crate) async fn address(State(house): State<Arc<House>>, session: Current) -> Result<Response, Fail> {
-    match house.node.client.new_address().await {
-        Ok(address) => {
-            house.store.audit(audit(&session, "address-made", address.as_str())).await?;
-            Ok(page(&house, &session, None, Some(&address)).into_response())
-        }
+    match command::address(&house, &session.actor()).await {
+        Ok(address) => Ok(page(&house, &session, None, Some(&address)).into_response()),
         Err(error) => {
-            let refused = refusal(&error);
+            let refused = error.sentence();
             Ok((StatusCode::UNPROCESSABLE_ENTITY, page(&house, &session, Some(&refused), None)).into_response())
         }
     }

@@ -11,6 +11,7 @@ use bitcoind::{Endpoint, Zmq, probe};
 use maud::{Markup, html};
 use rust_i18n::t;
 use serde::Deserialize;
+use store::Audit;
 
 use super::{field, page, refreshing};
 use crate::{
@@ -23,7 +24,7 @@ use crate::{
     session::Current,
     setup::{
         Step, apply, audit,
-        bitcoin::{Backend, Bitcoin, Chain, Database, FEE_URL, Own, Peers, Test, Trial},
+        bitcoin::{Backend, Bitcoin, Chain, Database, FEE_URL, Look, Own, Test, Trial},
         lnd_conf::is_value,
     },
     shared::House,
@@ -58,6 +59,14 @@ fn choose(house: &House, session: &Current, typed: Option<&Typed>, refusal: Opti
                     label for="own" { strong { (t!("setup.bitcoin.own")) } " " (t!("setup.bitcoin.own_why")) }
                 }
             }
+            @if let Some(shipped) = &house.setup.headers {
+                p.check {
+                    input #headers name="headers" type="checkbox" value=(YES) checked[!typed.headers.is_empty()];
+                    label for="headers" {
+                        (t!("setup.bitcoin.headers", last = shipped.last, chain = shipped.chain.name()))
+                    }
+                }
+            }
             details open[own] {
                 summary { (t!("setup.bitcoin.own_summary")) }
                 p.hint { (t!("setup.bitcoin.own_hint")) }
@@ -83,7 +92,7 @@ fn choose(house: &House, session: &Current, typed: Option<&Typed>, refusal: Opti
                 p.hint #peers-hint { (t!("setup.bitcoin.peers_hint")) }
                 (field("fee_url", &t!("setup.bitcoin.fee_url"), &typed.fee_url, Some(&t!("setup.bitcoin.fee_url_hint"))))
             }
-            details open[typed.chain != "mainnet" || !typed.dsn.is_empty()] {
+            details open[typed.chain != "mainnet" || typed.database == POSTGRES] {
                 summary { (t!("setup.bitcoin.expert")) }
                 @if is_fixed { p.hint { (t!("setup.bitcoin.fixed")) } }
                 p.field {
@@ -96,7 +105,20 @@ fn choose(house: &House, session: &Current, typed: Option<&Typed>, refusal: Opti
                 }
                 p.hint { (t!("setup.bitcoin.chain_hint")) }
                 @if !is_fixed {
-                    (field("dsn", &t!("setup.bitcoin.dsn"), &typed.dsn, Some(&t!("setup.bitcoin.dsn_hint"))))
+                    p.field {
+                        label for="database" { (t!("database.choice")) }
+                        select #database name="database" {
+                            option value=(SQLITE) selected[typed.database == SQLITE] { "SQLite" }
+                            option value=(POSTGRES) selected[typed.database == POSTGRES] { "Postgres" }
+                        }
+                    }
+                    p.hint { (t!("database.hint")) }
+                    p.field {
+                        label for="dsn" { (t!("database.dsn")) }
+                        input #dsn name="dsn" type="password" maxlength="512" autocomplete="off" data-secret
+                            placeholder=[Some(typed.database == POSTGRES).filter(|kept| *kept).map(|_| t!("database.kept"))];
+                    }
+                    p.hint { (t!("database.dsn_hint")) }
                 }
             }
             button { (t!("setup.bitcoin.test")) }
@@ -108,30 +130,41 @@ fn choose(house: &House, session: &Current, typed: Option<&Typed>, refusal: Opti
 /// The form as it was sent.
 #[derive(Clone, Deserialize)]
 pub(crate) struct Typed {
-    backend: String,
+    pub(crate) backend: String,
     #[serde(default)]
-    rpc: String,
+    pub(crate) rpc: String,
     #[serde(default)]
-    user: String,
+    pub(crate) user: String,
     #[serde(default)]
-    password: String,
+    pub(crate) password: String,
     #[serde(default)]
-    zmq_block: String,
+    pub(crate) zmq_block: String,
     #[serde(default)]
-    zmq_tx: String,
+    pub(crate) zmq_tx: String,
     #[serde(default)]
-    peers: String,
+    pub(crate) peers: String,
     #[serde(default)]
-    fee_url: String,
+    pub(crate) fee_url: String,
+    /// Not empty: those of the system are taken.
     #[serde(default)]
-    chain: String,
+    pub(crate) headers: String,
     #[serde(default)]
-    dsn: String,
+    pub(crate) chain: String,
+    #[serde(default)]
+    pub(crate) database: String,
+    #[serde(default)]
+    pub(crate) dsn: String,
 }
+
+/// Value of a box that is checked.
+const YES: &str = "yes";
+/// Values of the field `database`.
+const SQLITE: &str = "sqlite";
+const POSTGRES: &str = "postgres";
 
 impl Typed {
     /// What stands in the form before anything is typed.
-    fn of(chosen: Option<&Bitcoin>) -> Self {
+    pub(crate) fn of(chosen: Option<&Bitcoin>) -> Self {
         let mut typed = Self {
             backend: "neutrino".into(),
             rpc: String::new(),
@@ -141,13 +174,19 @@ impl Typed {
             zmq_tx: String::new(),
             peers: String::new(),
             fee_url: FEE_URL.into(),
+            headers: YES.into(),
             chain: chosen.map_or(Chain::default(), |chosen| chosen.chain).name().into(),
+            database: match chosen.map(|chosen| &chosen.database) {
+                Some(Database::Postgres { .. }) => POSTGRES.into(),
+                Some(Database::Sqlite) | None => SQLITE.into(),
+            },
             dsn: String::new(),
         };
         match chosen.map(|chosen| &chosen.backend) {
-            Some(Backend::Neutrino { peers, fee_url }) => {
+            Some(Backend::Neutrino { peers, fee_url, headers }) => {
                 typed.peers = peers.iter().map(|peer| format!("{peer}\n")).collect();
                 typed.fee_url.clone_from(fee_url);
+                typed.headers = if *headers { YES.into() } else { String::new() };
             }
             Some(Backend::Bitcoind(own)) => {
                 typed.backend = "bitcoind".into();
@@ -176,9 +215,13 @@ impl Typed {
         };
         let database = match kept {
             Some(before) => before.database.clone(),
-            None if self.dsn.trim().is_empty() => Database::Sqlite,
-            None if self.dsn.trim().starts_with("postgres://") => Database::Postgres { dsn: value(&self.dsn)? },
-            None => return Err(t!("setup.bitcoin.bad_dsn").into_owned()),
+            None if self.database != POSTGRES => Database::Sqlite,
+            None => match (self.dsn.trim(), before.map(|before| &before.database)) {
+                // It holds a password, so it is not shown again and need not be typed again.
+                ("", Some(kept @ Database::Postgres { .. })) => kept.clone(),
+                (dsn, _) if dsn.starts_with("postgres://") => Database::Postgres { dsn: value(dsn)? },
+                _ => return Err(t!("database.bad_dsn").into_owned()),
+            },
         };
         let backend = if self.backend == "bitcoind" {
             if chain.network().is_none() {
@@ -209,7 +252,7 @@ impl Typed {
             if !is_url && chain == Chain::Mainnet {
                 return Err(t!("setup.bitcoin.fee_url_needed").into_owned());
             }
-            Backend::Neutrino { peers, fee_url }
+            Backend::Neutrino { peers, fee_url, headers: !self.headers.is_empty() }
         };
         Ok(Bitcoin { chain, backend, database })
     }
@@ -217,16 +260,19 @@ impl Typed {
 
 /// `POST /setup/bitcoin`: reads the form and begins the test.
 pub(crate) async fn post(State(house): State<Arc<House>>, session: Current, Form(typed): Form<Typed>) -> Response {
-    let choices = house.setup.choices();
-    match typed.read(choices.bitcoin.as_ref(), choices.wallet.is_some()) {
-        Ok(candidate) => {
-            begin(&house, candidate);
-            Redirect::to("/setup/bitcoin/test").into_response()
-        }
+    match try_out(&house, &typed) {
+        Ok(()) => Redirect::to("/setup/bitcoin/test").into_response(),
         Err(sentence) => {
             (StatusCode::UNPROCESSABLE_ENTITY, choose(&house, &session, Some(&typed), Some(&sentence))).into_response()
         }
     }
+}
+
+/// Reads a choice and begins its test; an error is a sentence.
+pub(crate) fn try_out(house: &House, typed: &Typed) -> Result<(), String> {
+    let choices = house.setup.choices();
+    begin(house, typed.read(choices.bitcoin.as_ref(), choices.wallet.is_some())?);
+    Ok(())
 }
 
 fn begin(house: &House, candidate: Bitcoin) {
@@ -235,9 +281,21 @@ fn begin(house: &House, candidate: Bitcoin) {
             Some(config) => Test::Bitcoind(probe::Probe::start(config, probe::Options::default())),
             None => return,
         },
-        Backend::Neutrino { peers, .. } => Test::Neutrino(Peers::start(peers.clone())),
+        Backend::Neutrino { peers, .. } => {
+            let shipped = house.setup.headers.as_ref().filter(|shipped| shipped.serves(&candidate));
+            Test::Neutrino(Look::at_peers(peers.clone(), shipped.map(|shipped| shipped.last)))
+        }
     };
-    house.setup.trial.set(Some(Trial { candidate, test }));
+    let choices = house.setup.choices();
+    // With a wallet in it the database is as it should be, and LND says so itself.
+    let database = match &candidate.database {
+        Database::Postgres { dsn } if choices.wallet.is_none() => {
+            let known = choices.bitcoin.is_some_and(|before| before.database == candidate.database);
+            Some(Look::at_postgres(dsn.clone(), known))
+        }
+        Database::Postgres { .. } | Database::Sqlite => None,
+    };
+    house.setup.trial.set(Some(Trial { candidate, test, database }));
 }
 
 /// `GET /setup/bitcoin/test`: what was found so far.
@@ -246,6 +304,7 @@ pub(crate) async fn test(State(house): State<Arc<House>>, session: Current) -> R
         return Redirect::to(Step::Bitcoin.path()).into_response();
     };
     let failed = lines.iter().any(|line| line.mood == Mood::Bad);
+    let forbidden = lines.iter().any(|line| line.forbids);
     let body = html! {
         h1 { (t!("setup.bitcoin.test_title")) }
         p.lead role="status" {
@@ -274,10 +333,14 @@ pub(crate) async fn test(State(house): State<Arc<House>>, session: Current) -> R
         @if finished {
             form.row method="post" action="/setup/bitcoin/use" {
                 (csrf(&session))
-                @if failed { button.second { (t!("setup.bitcoin.use_anyway")) } } @else { button { (t!("setup.bitcoin.use")) } }
+                @if !failed {
+                    button { (t!("setup.bitcoin.use")) }
+                } @else if !forbidden {
+                    button.second { (t!("setup.bitcoin.use_anyway")) }
+                }
                 a.button.second href=(Step::Bitcoin.path()) { (t!("setup.bitcoin.change")) }
             }
-            @if failed { p.hint { (t!("setup.bitcoin.use_anyway_why")) } }
+            @if failed && !forbidden { p.hint { (t!("setup.bitcoin.use_anyway_why")) } }
         }
     };
     if finished {
@@ -289,19 +352,38 @@ pub(crate) async fn test(State(house): State<Arc<House>>, session: Current) -> R
 
 /// `POST /setup/bitcoin/use`: what was tested becomes the choice, and LND starts with it.
 pub(crate) async fn take(State(house): State<Arc<House>>, session: Current) -> Result<Response, Fail> {
-    let trial = house.setup.trial.with(|trial| (trial.candidate.clone(), trial.lines().1));
+    let to = match choose_tested(&house, |detail| audit(&session, "bitcoin-chosen", detail)).await? {
+        Tested::Chosen => Step::Wallet.path(),
+        Tested::NotYet => "/setup/bitcoin/test",
+        Tested::Nothing => Step::Bitcoin.path(),
+    };
+    Ok(Redirect::to(to).into_response())
+}
+
+/// What became of choosing what was tested.
+pub(crate) enum Tested {
+    Chosen,
+    /// The test goes on, or forbids it.
+    NotYet,
+    Nothing,
+}
+
+/// What was tested becomes the choice, and LND starts with it.
+pub(crate) async fn choose_tested(house: &Arc<House>, entry: impl FnOnce(String) -> Audit) -> Result<Tested, Fail> {
+    let trial = house.setup.trial.with(|trial| (trial.candidate.clone(), trial.lines()));
     let candidate = match trial {
-        Some((candidate, true)) => candidate,
-        Some((_, false)) => return Ok(Redirect::to("/setup/bitcoin/test").into_response()),
-        None => return Ok(Redirect::to(Step::Bitcoin.path()).into_response()),
+        Some((candidate, (lines, true))) if !lines.iter().any(|line| line.forbids) => candidate,
+        Some(_) => return Ok(Tested::NotYet),
+        None => return Ok(Tested::Nothing),
     };
     let detail = match &candidate.backend {
         Backend::Neutrino { .. } => format!("neutrino on {}", candidate.chain.name()),
         Backend::Bitcoind(own) => format!("bitcoind at {} on {}", own.rpc, candidate.chain.name()),
     };
-    house.setup.change(audit(&session, "bitcoin-chosen", detail), |choices| choices.bitcoin = Some(candidate)).await?;
-    apply::config(&house)?;
+    house.setup.change(entry(detail), |choices| choices.bitcoin = Some(candidate)).await?;
+    apply::config(house)?;
     house.setup.trial.set(None);
+    let house = house.clone();
     // Nobody waits for it: the unit also starts by itself once the file is there, and the next page follows LND.
     tokio::spawn(async move {
         let asked = house.desk.ask(&house.shared.run_dir, Task::LndRestart, "", RESTART_LIMIT).await;
@@ -309,7 +391,7 @@ pub(crate) async fn take(State(house): State<Arc<House>>, session: Current) -> R
             tracing::warn!(error = refused.0, "LND was not restarted: it takes the new choice at its next start");
         }
     });
-    Ok(Redirect::to(Step::Wallet.path()).into_response())
+    Ok(Tested::Chosen)
 }
 
 #[cfg(test)]
@@ -326,7 +408,35 @@ mod tests {
     fn neutrino_on_mainnet_needs_nothing_typed() {
         let bitcoin = typed(|_| {}).read(None, false).unwrap();
         assert_eq!(bitcoin.chain, Chain::Mainnet);
-        assert_eq!(bitcoin.backend, Backend::Neutrino { peers: vec![], fee_url: FEE_URL.into() });
+        assert_eq!(bitcoin.backend, Backend::Neutrino { peers: vec![], fee_url: FEE_URL.into(), headers: true });
+    }
+
+    #[test]
+    fn the_headers_of_the_system_are_taken_unless_the_box_is_not_checked() {
+        let takes = |typed: &Typed, before: Option<&Bitcoin>| {
+            let backend = typed.read(before, before.is_some()).unwrap().backend;
+            matches!(backend, Backend::Neutrino { headers: true, .. })
+        };
+        assert!(takes(&typed(|_| {}), None));
+        let without = typed(|typed| typed.headers.clear());
+        assert!(!takes(&without, None));
+        // What was once taken, or not wanted, is not taken again by itself.
+        let before = without.read(None, false).unwrap();
+        assert!(!takes(&Typed::of(Some(&before)), Some(&before)));
+    }
+
+    #[tokio::test]
+    async fn the_step_says_that_the_system_brings_headers() {
+        let folder = tempfile::tempdir().unwrap();
+        let shown = async |shipped| {
+            let mut visit = crate::http::tests::visit_with(shipped).await;
+            visit.own().await;
+            visit.get("/setup/bitcoin").await.text
+        };
+        assert!(!shown(None).await.contains("name=\"headers\""));
+        crate::setup::headers::tests::ship(folder.path(), 500);
+        let page = shown(crate::setup::headers::Shipped::find(folder.path())).await;
+        assert!(page.contains("up to block 499 of simnet") && page.contains("name=\"headers\""), "{page}");
     }
 
     #[test]
@@ -344,6 +454,19 @@ mod tests {
     }
 
     #[test]
+    fn an_address_of_postgres_that_is_not_typed_again_stays_until_sqlite_is_chosen() {
+        let dsn = "postgres://lnd:secret@10.0.0.7/lnd";
+        let mut form = typed(|typed| (typed.database, typed.dsn) = (POSTGRES.into(), dsn.into()));
+        let bitcoin = form.read(None, false).unwrap();
+        assert_eq!(bitcoin.database, Database::Postgres { dsn: dsn.into() });
+        form = Typed::of(Some(&bitcoin));
+        assert!(form.dsn.is_empty(), "the password would be on the page");
+        assert_eq!(form.read(Some(&bitcoin), false).unwrap(), bitcoin);
+        form.database = SQLITE.into();
+        assert_eq!(form.read(Some(&bitcoin), false).unwrap().database, Database::Sqlite);
+    }
+
+    #[test]
     fn with_a_wallet_chain_and_database_stay_as_they_are() {
         let bitcoin = typed(|_| {}).read(None, false).unwrap();
         let other = typed(|typed| typed.chain = "regtest".into()).read(Some(&bitcoin), true).unwrap();
@@ -357,7 +480,7 @@ mod tests {
             |typed| typed.peers = "no port".into(),
             |typed| typed.fee_url = "ftp://x".into(),
             |typed| typed.chain = "simnet".into(),
-            |typed| typed.dsn = "mysql://x".into(),
+            |typed| (typed.database, typed.dsn) = (POSTGRES.into(), "mysql://x".into()),
             |typed| typed.fee_url = "http://x\ninjected=1".into(),
         ];
         for change in bad {

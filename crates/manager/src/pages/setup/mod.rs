@@ -1,6 +1,7 @@
 //! The wizard behind the claim: one page a step, each can be come back to.
 
 pub(crate) mod bitcoin;
+pub(crate) mod disk;
 pub(crate) mod summary;
 pub(crate) mod wallet;
 

@@ -71,12 +71,14 @@ fn table(house: &House, choices: &Choices) -> Markup {
                     ", " (bitcoin.chain.name())
                 }
                 dt { (t!("setup.steps.wallet")) } dd { (wallet) }
+                dt { (t!("setup.steps.backup")) }
+                dd { @match crate::copies::place(choices) { Some(place) => { (place.words()) } None => { (t!("backup.put_off_short")) } } }
             }
         }
         @if let Some(bitcoin) = &choices.bitcoin {
             details {
                 summary { (t!("setup.summary.file")) }
-                pre.file { (lnd_conf::covered(&apply::conf(house, bitcoin, choices.wallet.is_some()))) }
+                pre.file { (lnd_conf::covered(&apply::conf(house, bitcoin, choices.wallet.is_some() && !choices.by_hand))) }
             }
         }
     }
@@ -137,7 +139,10 @@ fn checklist(house: &House, session: &Current) -> Markup {
         }
         ol.plain {
             @for item in ["fund", "backup", "channel", "tower", "phone"] {
-                li { strong { (t!(format!("setup.done.{item}"))) } " " (t!(format!("setup.done.{item}_why"))) }
+                li {
+                    strong { (t!(format!("setup.done.{item}"))) } " " (t!(format!("setup.done.{item}_why")))
+                    @if item == "backup" { " " a href="/backups" { (t!("backups.title")) } }
+                }
             }
         }
         p.row { a.button href="/home" { (t!("setup.done.home")) } }

@@ -15,7 +15,8 @@ use twin::LndState;
 
 use super::{page, refreshing};
 use crate::{
-    http::{extract::Form, fail::Fail},
+    copies::restore,
+    http::{extract::Form, fail::Fail, upload::Upload},
     pages::{complaint, csrf},
     secret::Secret,
     session::Current,
@@ -25,9 +26,6 @@ use crate::{
     },
     shared::House,
 };
-
-/// A static channel backup is a few hundred bytes a channel.
-const BACKUP_LIMIT: usize = 24 * 1024;
 
 /// What the wizard can offer here.
 enum Situation {
@@ -78,7 +76,7 @@ fn exists(house: &House, session: &Current) -> Markup {
         h1 { (t!("setup.wallet.title")) }
         p.notice.good { (t!("setup.wallet.exists")) }
         p { (t!("setup.wallet.exists_why")) }
-        p.row { a.button href=(Step::Summary.path()) { (t!("setup.next")) } }
+        p.row { a.button href="/setup" { (t!("setup.next")) } }
     };
     page(house, session, Step::Wallet, body)
 }
@@ -91,7 +89,15 @@ fn choose(house: &House, session: &Current, refusal: Option<&str>) -> Markup {
         (complaint("wallet-complaint", refusal))
         @if ready {
             p.notice.good { (t!("setup.wallet.ready")) }
-            p.row { a.button href=(Step::Summary.path()) { (t!("setup.next")) } }
+            // The owner who restores has seen no page with it.
+            @if let Some(password) = with(house, |seed| seed.password.clone()) {
+                details {
+                    summary { (t!("setup.wallet.password_summary")) }
+                    p { (t!("setup.wallet.password_why")) }
+                    p { code { (password.expose()) } }
+                }
+            }
+            p.row { a.button href="/setup" { (t!("setup.next")) } }
         }
         section.card {
             h2 { (t!("setup.wallet.new")) }
@@ -252,7 +258,7 @@ pub(crate) async fn check(
     match verdict {
         Some((Verdict::Right, _)) => {
             house.store.audit(audit(&session, "seed-confirmed", "Four words of the seed were right.")).await?;
-            Ok(Redirect::to(Step::Summary.path()).into_response())
+            Ok(Redirect::to(Step::Backup.path()).into_response())
         }
         Some((Verdict::Wrong { left }, Stage::Asked { positions, .. })) => {
             let text = t!("setup.wallet.check_wrong", left = left);
@@ -286,7 +292,7 @@ fn restoring(house: &House, session: &Current, refusal: Option<&str>) -> Markup 
                 li { (t!("setup.wallet.restore_warning_after")) }
             }
         }
-        form method="post" action="/setup/wallet/restore" {
+        form method="post" action="/setup/wallet/restore" enctype="multipart/form-data" {
             (csrf(session))
             (complaint("restore-complaint", refusal))
             p.field {
@@ -296,6 +302,11 @@ fn restoring(house: &House, session: &Current, refusal: Option<&str>) -> Markup 
             }
             p.hint #words-hint { (t!("setup.wallet.restore_words_hint")) }
             (secret_field("passphrase", &t!("setup.wallet.restore_passphrase")))
+            p.field {
+                label for="file" { (t!("backup.restore_file")) }
+                input #file name="file" type="file" aria-describedby="file-hint";
+            }
+            p.hint #file-hint { (t!("backup.restore_file_hint")) }
             p.field {
                 label for="backup" { (t!("setup.wallet.restore_backup")) }
                 textarea #backup name="backup" rows="4" autocomplete="off" spellcheck="false" aria-describedby="backup-hint" {}
@@ -312,42 +323,40 @@ fn restoring(house: &House, session: &Current, refusal: Option<&str>) -> Markup 
     page(house, session, Step::Wallet, body)
 }
 
-#[derive(Deserialize)]
-pub(crate) struct Restore {
-    words: Secret<String>,
-    #[serde(default = "empty")]
-    passphrase: Secret<String>,
-    #[serde(default)]
-    backup: String,
-    #[serde(default)]
-    off: String,
-}
-
 /// `POST /setup/wallet/restore`: only kept in memory; the summary is where it becomes real.
 pub(crate) async fn restore_given(
     State(house): State<Arc<House>>,
     session: Current,
-    Form(form): Form<Restore>,
+    form: Upload<{ restore::LONGEST }>,
 ) -> Result<Response, Fail> {
     if !matches!(situation(&house), Situation::Empty) {
         return Ok(Redirect::to(Step::Wallet.path()).into_response());
     }
     let refuse =
         |text: &str| Ok((StatusCode::UNPROCESSABLE_ENTITY, restoring(&house, &session, Some(text))).into_response());
-    let words = match typed_words(form.words.expose()) {
+    let words = match typed_words(Secret::new(form.text("words")).expose()) {
         Ok(words) => words,
         Err(sentence) => return refuse(&sentence),
     };
-    if form.off != "yes" {
+    if form.text("off") != "yes" {
         return refuse(&t!("setup.wallet.restore_confirm_missing"));
     }
-    let backup = match backup(&form.backup) {
+    let backup = match form.file().map_or_else(|| backup(&form.text("backup")), of_size) {
         Ok(backup) => backup,
         Err(sentence) => return refuse(&sentence),
     };
-    put(&house, Some(Seed::restored(words, form.passphrase, backup)?));
+    put(&house, Some(Seed::restored(words, Secret::new(form.text("passphrase")), backup)?));
     house.store.audit(audit(&session, "seed-given", "A seed was given to restore a wallet.")).await?;
-    Ok(Redirect::to(Step::Summary.path()).into_response())
+    Ok(Redirect::to(Step::Wallet.path()).into_response())
+}
+
+/// What LND can make sense of at least. Whether it is this seed's only LND can tell, once it has the seed.
+fn of_size(bytes: &[u8]) -> Result<Option<Vec<u8>>, String> {
+    if (restore::SHORTEST..=restore::LONGEST).contains(&bytes.len()) {
+        Ok(Some(bytes.to_vec()))
+    } else {
+        Err(t!("setup.wallet.restore_backup_bad").into_owned())
+    }
 }
 
 /// A channel backup as text: base64 or hexadecimal, as LND's tools print it. An error is a sentence.
@@ -357,10 +366,7 @@ fn backup(text: &str) -> Result<Option<Vec<u8>>, String> {
         return Ok(None);
     }
     let bytes = hex::decode(&plain).ok().or_else(|| STANDARD.decode(&plain).ok());
-    match bytes {
-        Some(bytes) if (40..=BACKUP_LIMIT).contains(&bytes.len()) => Ok(Some(bytes)),
-        _ => Err(t!("setup.wallet.restore_backup_bad").into_owned()),
-    }
+    of_size(&bytes.unwrap_or_default())
 }
 
 #[cfg(test)]

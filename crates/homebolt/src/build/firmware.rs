@@ -1,0 +1,128 @@
+//! Firmware: programs of makers for their radios and network cards. Of the packages only what `[firmware]` names is kept,
+//! each file compressed for itself (xz with CRC32, which the kernel's loader unpacks).
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use super::{
+    command,
+    error::{At, Error},
+    lock::WantedFirmware,
+    tools::Tools,
+    tree,
+};
+
+const FOLDER: &str = "usr/lib/firmware";
+/// The kernel reads these two itself, and the packages leave the choice of name to a script.
+const COUNTRIES: [(&str, &str); 2] =
+    [("regulatory.db", "regulatory.db-debian"), ("regulatory.db.p7s", "regulatory.db.p7s-debian")];
+
+/// Leaves in `root` what is wanted, compressed.
+pub fn reduce(root: &Path, wanted: &WantedFirmware, tools: &Tools) -> Result<(), Error> {
+    let folder = root.join(FOLDER);
+    let (files, links) = keep(&folder, &wanted.keep)?;
+    let big: Vec<_> = files.iter().filter(|path| !is_country(path)).collect();
+    if !big.is_empty() {
+        command::output(tools.command("xz").args(["--check=crc32", "-6e", "--threads=0", "--"]).args(&big))?;
+    }
+    for link in links {
+        let target = fs::read_link(&link).at("read", &link)?;
+        fs::remove_file(&link).at("remove", &link)?;
+        let packed = |path: &Path| PathBuf::from(format!("{}.xz", path.display()));
+        let (link, target) = (packed(&link), packed(&target));
+        let there = link.parent().unwrap_or(&folder).join(&target);
+        if !there.is_file() {
+            let why = "what it leads to is not kept; name it in [firmware], too".into();
+            return Err(Error::File { path: link, why });
+        }
+        std::os::unix::fs::symlink(target, &link).at("link", &link)?;
+    }
+    for (name, target) in COUNTRIES.iter().filter(|(_, target)| folder.join(target).is_file()) {
+        tree::symlink(root, &format!("{FOLDER}/{name}"), target)?;
+    }
+    Ok(())
+}
+
+fn is_country(path: &Path) -> bool {
+    path.file_name().is_some_and(|name| COUNTRIES.iter().any(|(_, kept)| name == *kept))
+}
+
+/// Removes what no pattern names; gives the files and the links that stay.
+fn keep(folder: &Path, patterns: &[String]) -> Result<(Vec<PathBuf>, Vec<PathBuf>), Error> {
+    let (mut files, mut links) = (Vec::new(), Vec::new());
+    if !folder.is_dir() {
+        return Ok((files, links));
+    }
+    let mut unmatched: Vec<&String> = patterns.iter().collect();
+    let mut folders = Vec::new();
+    for path in tree::walk(folder)? {
+        let data = path.symlink_metadata().at("read", &path)?;
+        if data.is_dir() {
+            folders.push(path);
+            continue;
+        }
+        let name = path.strip_prefix(folder).unwrap_or(&path).to_string_lossy().into_owned();
+        if !patterns.iter().any(|pattern| matches(pattern, &name)) {
+            fs::remove_file(&path).at("remove", &path)?;
+            continue;
+        }
+        unmatched.retain(|pattern| !matches(pattern, &name));
+        if data.is_symlink() { links.push(path) } else { files.push(path) }
+    }
+    if let Some(pattern) = unmatched.first() {
+        let why = format!("no package brings {pattern:?}, which [firmware] in packages.toml names");
+        return Err(Error::File { path: folder.into(), why });
+    }
+    // Children before parents.
+    for folder in folders.iter().rev() {
+        if fs::read_dir(folder).at("list", folder)?.next().is_none() {
+            fs::remove_dir(folder).at("remove", folder)?;
+        }
+    }
+    Ok((files, links))
+}
+
+fn matches(pattern: &str, name: &str) -> bool {
+    pattern.strip_suffix('*').map_or(name == pattern, |start| name.starts_with(start))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn folder() -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["nic/a.fw", "nic/b.fw", "wifi/old.bin", "wifi/new.bin"] {
+            let path = folder.path().join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, name).unwrap();
+        }
+        std::os::unix::fs::symlink("wifi/new.bin", folder.path().join("new.bin")).unwrap();
+        folder
+    }
+
+    #[test]
+    fn only_what_is_named_stays_and_no_empty_folder() {
+        let folder = folder();
+        let (files, links) = keep(folder.path(), &["nic/*".into()]).unwrap();
+        assert_eq!((files.len(), links.len()), (2, 0));
+        assert!(!folder.path().join("wifi").exists());
+        assert!(!folder.path().join("new.bin").is_symlink());
+    }
+
+    #[test]
+    fn a_name_that_no_package_brings_is_noticed() {
+        let folder = folder();
+        let error = keep(folder.path(), &["nic/*".into(), "wifi/newest.bin".into()]).unwrap_err();
+        assert!(error.to_string().contains("wifi/newest.bin"), "{error}");
+    }
+
+    #[test]
+    fn a_link_is_kept_by_its_own_name() {
+        let folder = folder();
+        let (files, links) = keep(folder.path(), &["new.bin".into(), "wifi/new.bin".into()]).unwrap();
+        assert_eq!((files.len(), links.len()), (1, 1));
+    }
+}

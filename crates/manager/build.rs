@@ -1,0 +1,12 @@
+//! How the program of a release is linked: small.
+
+fn main() {
+    println!("cargo::rerun-if-changed=link.ld");
+    let set = |name: &str| std::env::var(name).unwrap_or_default();
+    if set("PROFILE") == "release" {
+        let script = format!("-Wl,-T,{}/link.ld", set("CARGO_MANIFEST_DIR"));
+        for argument in ["-Wl,--no-eh-frame-hdr", "-Wl,-z,pack-relative-relocs", &script] {
+            println!("cargo::rustc-link-arg-bins={argument}");
+        }
+    }
+}

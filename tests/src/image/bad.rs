@@ -1,0 +1,204 @@
+//! Part `bad`: releases that are broken on purpose, each in another way. However an update ends, the box ends on a system that
+//! works, and its page says why.
+//!
+//! ```text
+//!  the image ─► some files exchanged (homebolt rework) ─► bundle ─► RAUC ─► restart ─► three tries ─► the old system, reason
+//!                                                            └► refused, reason
+//! ```
+//! Each takes about seven minutes on an emulated processor: it is chosen by `--part bad` alone.
+
+mod cpio;
+mod spoil;
+
+use std::{path::Path, time::Duration};
+
+use crate::{
+    Context,
+    report::{Outcome, Report, ensure, until},
+    shelf::Shelf,
+    visitor,
+};
+
+use super::{
+    fallback::{marked_good, says_why},
+    lab::{BOOT, Lab, Live, Options},
+    update::{self, rauc},
+};
+use spoil::Workshop;
+
+/// Three failed starts, each with its pause or its watchdog, and a good one.
+const PATIENCE: Duration = Duration::from_secs(900);
+
+/// How an update ends.
+enum End {
+    /// After three tries the old system runs again, and its page says this of the new one.
+    FallsBack(&'static str),
+    /// RAUC does not take it, and says this.
+    Refused(&'static str),
+    /// The new system is kept, and its home page says this.
+    Stays(&'static str),
+}
+
+/// A release, and how it ends.
+struct Bad {
+    name: &'static str,
+    spoil: fn(&Workshop<'_>) -> Outcome<std::path::PathBuf>,
+    end: End,
+}
+
+const RELEASES: [Bad; 11] = [
+    Bad { name: "a kernel cut short", spoil: spoil::kernel, end: End::FallsBack("its kernel or initrd is broken") },
+    Bad {
+        name: "a kernel that panics, as its initrd has no first process",
+        spoil: spoil::panic,
+        end: End::FallsBack("its kernel or initrd is broken"),
+    },
+    Bad {
+        name: "an initrd that lacks the module of dm-verity",
+        spoil: spoil::module,
+        end: End::FallsBack("it stopped at the step 'open the root slot'"),
+    },
+    Bad {
+        name: "a root that does not match its root hash",
+        spoil: spoil::verity,
+        end: End::FallsBack("does not match its root hash"),
+    },
+    Bad {
+        name: "a system whose first process ends",
+        spoil: spoil::init,
+        end: End::FallsBack("its system started, but was never found healthy"),
+    },
+    Bad {
+        name: "a manager that crashes at its start",
+        spoil: spoil::manager_crashes,
+        end: End::FallsBack("its health check failed"),
+    },
+    Bad { name: "a manager that hangs", spoil: spoil::manager_hangs, end: End::FallsBack("its health check failed") },
+    Bad {
+        name: "a page that is not served where it should be",
+        spoil: spoil::page_is_elsewhere,
+        end: End::FallsBack("its health check failed"),
+    },
+    Bad {
+        name: "a network that is not configured",
+        spoil: spoil::network,
+        end: End::FallsBack("its health check failed"),
+    },
+    Bad { name: "a release of another board", spoil: spoil::board, end: End::Refused("Compatible mismatch") },
+    Bad { name: "an LND that does not start", spoil: spoil::lnd, end: End::Stays("LND") },
+];
+
+pub(super) fn run(report: &mut Report, lab: &Lab, context: &Context, disk: &Path) {
+    for bad in &RELEASES {
+        let how = match bad.end {
+            End::FallsBack(_) => "the old system runs again and says why",
+            End::Refused(_) => "it is refused and changes nothing",
+            End::Stays(_) => "the new system is kept, and says what is wrong",
+        };
+        report.test(&format!("{}: {how}", bad.name), || try_out(bad, lab, context, disk));
+    }
+    report.test("the server stops in the middle: nothing is lost, and the next attempt succeeds", || {
+        stops(lab, context, disk)
+    });
+    report.test("with the clock at 1970 a good release is installed and kept", || {
+        let bundle = Workshop::new(context, lab)?;
+        let shelf = bundle.shelve(&lab.image)?;
+        let options = Options { throw_away: true, clock_of_1970: true, ..Options::default() };
+        let mut live = started(lab, disk, "bad-clock", options)?;
+        install(&mut live, &shelf, true)?;
+        restarts(&mut live)?;
+        marked_good(&mut live, "B")
+    });
+}
+
+fn try_out(bad: &Bad, lab: &Lab, context: &Context, disk: &Path) -> Outcome {
+    let workshop = Workshop::new(context, lab)?;
+    let image = (bad.spoil)(&workshop)?;
+    let shelf = workshop.shelve(&image)?;
+    let name = format!("bad-{}", bad.name.split(' ').nth(1).unwrap_or_default());
+    let mut live = started(lab, disk, &name, Options { throw_away: true, ..Options::default() })?;
+    match bad.end {
+        End::Refused(words) => {
+            let before = live.shell("rauc status --output-format=shell")?;
+            let (code, said) = rauc(&mut live, &shelf, spoil::BUNDLE)?;
+            ensure!(code != 0 && said.contains(words), "RAUC ends with {code}:\n{said}");
+            let after = live.shell("rauc status --output-format=shell")?;
+            ensure!(before == after, "RAUC's status was\n{before}\nand is\n{after}");
+            Ok(())
+        }
+        End::FallsBack(reason) => {
+            install(&mut live, &shelf, true)?;
+            let starts = |live: &Live, system: &str| live.console().matches(&starting(system)).count();
+            let before = starts(&live, "A");
+            restarts(&mut live)?;
+            until(PATIENCE, || {
+                ensure!(starts(&live, "A") > before, "system A is not started again");
+                Ok(())
+            })?;
+            ensure!(starts(&live, "B") == 3, "system B was started {} times", starts(&live, "B"));
+            live.wait_for_page(BOOT)?;
+            live.wait_for_shell(BOOT)?;
+            let owner = live.client().with_session(&visitor::sign_in(&live.client())?);
+            says_why(&live, &owner, "B", reason)?;
+            marked_good(&mut live, "A")
+        }
+        End::Stays(words) => {
+            install(&mut live, &shelf, true)?;
+            restarts(&mut live)?;
+            live.wait_for_page(BOOT)?;
+            live.wait_for_shell(BOOT)?;
+            marked_good(&mut live, "B")?;
+            let owner = live.client().with_session(&visitor::sign_in(&live.client())?);
+            until(Duration::from_secs(120), || {
+                let page = owner.get("/home")?.text();
+                ensure!(page.contains(words), "the home page says {}", crate::road::words_of(&page));
+                Ok(())
+            })
+        }
+    }
+}
+
+fn stops(lab: &Lab, context: &Context, disk: &Path) -> Outcome {
+    let workshop = Workshop::new(context, lab)?;
+    let image = workshop.rework("newer", &[], &[])?;
+    let shelf = workshop.shelve(&image)?;
+    let mut live = started(lab, disk, "bad-server", Options { throw_away: true, ..Options::default() })?;
+    shelf.leave_after(20 << 20);
+    install(&mut live, &shelf, false)?;
+    shelf.come_back();
+    install(&mut live, &shelf, true)?;
+    restarts(&mut live)?;
+    live.wait_for_page(BOOT)?;
+    live.wait_for_shell(BOOT)?;
+    marked_good(&mut live, "B")
+}
+
+fn starting(system: &str) -> String {
+    format!("homebolt: starting system {system}")
+}
+
+fn started(lab: &Lab, disk: &Path, name: &str, options: Options) -> Outcome<Live> {
+    let mut live = lab.start(disk, name, options)?;
+    live.wait_for_page(BOOT)?;
+    live.wait_for_shell(BOOT)?;
+    marked_good(&mut live, "A")?;
+    Ok(live)
+}
+
+/// RAUC installs the bundle, or must not be able to.
+fn install(live: &mut Live, shelf: &Shelf, succeeds: bool) -> Outcome {
+    let (code, said) = rauc(live, shelf, spoil::BUNDLE)?;
+    ensure!((code == 0) == succeeds, "RAUC ends with {code}:\n{said}");
+    // Root's own job does this once it has read the slot back; here a release comes as far as it would without that.
+    if succeeds { live.shell("rauc status mark-active other").map(drop) } else { Ok(()) }
+}
+
+/// Restarts the box, and waits until system B is started.
+fn restarts(live: &mut Live) -> Outcome {
+    // The connection ends with the system.
+    let _ = live.ask("systemctl reboot --no-block");
+    until(BOOT, || {
+        ensure!(live.console().contains(&starting("B")), "the boot loader did not take system B");
+        Ok(())
+    })
+}

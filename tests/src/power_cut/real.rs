@@ -1,0 +1,105 @@
+//! Real cuts: QEMU is killed while a box updates itself, again and again, each time at another moment.
+
+use std::{
+    thread,
+    time::{Duration, Instant, SystemTime},
+};
+
+use crate::{
+    image::lab::{BOOT, GIB, Lab, Options},
+    report::{Outcome, Report, ensure, until},
+    visitor,
+};
+
+use super::{Depth, Stage, record};
+
+/// From the click to the commit, on an emulated processor: the power goes somewhere within.
+const UPDATE: Duration = Duration::from_secs(200);
+
+/// Three failed starts of one system, and one of the other.
+const PATIENCE: Duration = Duration::from_secs(600);
+
+pub(super) fn run(report: &mut Report, lab: &Lab, stage: &Stage, depth: Depth) {
+    if depth.cuts == 0 {
+        return;
+    }
+    let seed = depth
+        .seed
+        .unwrap_or_else(|| SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(1, |now| now.as_secs()));
+    report.note(&format!("real cuts: --cuts {} --seed {seed}", depth.cuts));
+    let options = Options { uncached: true, ..Options::default() };
+    let disk = report.need("a box with an owner and two systems", || {
+        let disk = lab.disk("killed", 4 * GIB)?;
+        let mut live = lab.start(&disk, "killed", options)?;
+        live.wait_for_page(BOOT)?;
+        let claim = visitor::claim(&live.client(), &live.code()?)?;
+        visitor::set_password(&live.client(), &claim)?;
+        live.wait_for_both_systems()?;
+        live.shell("sync")?;
+        live.cut_power();
+        Ok(disk)
+    });
+    let Some(disk) = disk else { return };
+    let mut noise = seed.max(1);
+    let mut seen = Vec::new();
+    let name =
+        format!("killed at {} random moments of an update, the box starts again, and its page answers", depth.cuts);
+    report.test(&name, || {
+        for number in 1..=depth.cuts {
+            let moment = UPDATE.mul_f64((next(&mut noise) % 10_000) as f64 / 10_000.0);
+            let slot = cut(lab, stage, &disk, options, moment).map_err(|fault| match fault {
+                crate::report::Fault::Fails(why) => {
+                    let moment = moment.as_secs_f64();
+                    crate::report::Fault::Fails(format!(
+                        "before or after cut {number}, {moment:.1} s into the update: {why}"
+                    ))
+                }
+                skip => skip,
+            })?;
+            seen.push(format!("{slot}{:.0}", moment.as_secs_f64()));
+        }
+        // What the last cut has left.
+        starts(lab, &disk, options).map(|live| live.0.cut_power())
+    });
+    report.note(&format!("system and second of each cut: {}", seen.join(" ")));
+}
+
+/// A box must come up from whatever the last cut has left; then it updates itself, until its power goes. Gives the slot that
+/// it ran from.
+fn cut(lab: &Lab, stage: &Stage, disk: &std::path::Path, options: Options, moment: Duration) -> Outcome<String> {
+    let (mut live, slot, version) = starts(lab, disk, options)?;
+    // Always the other version, so that each update writes.
+    let bundle = if version == stage.versions[0].name { &stage.newer } else { &stage.older };
+    let url = record::url(&stage.shelf, bundle);
+    live.shell(&format!(
+        "(rauc install {url} && rauc status mark-active other && systemctl reboot) >/run/update.log 2>&1 &"
+    ))?;
+    let begun = Instant::now();
+    thread::sleep(moment.saturating_sub(begun.elapsed()));
+    live.running()?.check()?;
+    live.cut_power();
+    Ok(slot)
+}
+
+/// Starts the box, and sees that its owner gets in; gives the slot and the version that run.
+fn starts(lab: &Lab, disk: &std::path::Path, options: Options) -> Outcome<(crate::image::lab::Live, String, String)> {
+    let mut live = lab.start(disk, "killed", options)?;
+    live.wait_for_page(PATIENCE)?;
+    live.wait_for_shell(BOOT)?;
+    until(Duration::from_secs(60), || visitor::sign_in(&live.client()).map(drop))?;
+    let boot = live.shell("cat /run/homebolt/boot.json")?;
+    let slot = if boot.contains("\"slot\":\"B\"") { "B" } else { "A" };
+    let release: release::Release = serde_json::from_str(&live.shell("cat /usr/lib/homebolt/release.json")?)?;
+    ensure!(boot.contains(&format!("\"slot\":\"{slot}\"")), "the initrd says {boot}");
+    // An update is not begun by a system that is still on trial.
+    crate::image::fallback::marked_good(&mut live, slot)?;
+    Ok((live, slot.to_owned(), release.version))
+}
+
+/// The next of a row of numbers that look random (xorshift).
+pub(super) fn next(state: &mut u64) -> u64 {
+    *state ^= *state << 13;
+    *state ^= *state >> 7;
+    *state ^= *state << 17;
+    *state
+}
