@@ -6,6 +6,7 @@ use axum::extract::{Query, State};
 use maud::{Markup, html};
 use rust_i18n::t;
 use serde::Deserialize;
+use store::Entry;
 
 use super::{Place, owner, words};
 use crate::{http::fail::Fail, session::Current, shared::House};
@@ -32,7 +33,7 @@ pub(crate) async fn get(
         ol.log {
             @for line in &lines {
                 li {
-                    p { strong { (action(&line.action)) } @if !line.detail.is_empty() { " " (line.detail) } }
+                    p { strong { (action(&line.action)) } @if !line.detail.is_empty() { " " (detail(line)) } }
                     p.small { (words::moment(line.at)) ", " (line.actor) }
                 }
             }
@@ -49,9 +50,21 @@ pub(crate) async fn get(
     Ok(owner(&t!("audit.title"), &session, Some(Place::Audit), body))
 }
 
-/// The word of the log in the reader's language; a word without one stands for itself.
+/// The word of the log in the reader's language.
 fn action(word: &str) -> Cow<'_, str> {
-    let key = format!("audit.action.{word}");
+    text(format!("audit.action.{word}"), word)
+}
+
+/// What the word is about: data stands for itself.
+fn detail(line: &Entry) -> Cow<'_, str> {
+    match line.action.as_str() {
+        "setup-step" => text(format!("setup.steps.{}", line.detail), &line.detail),
+        _ => line.detail.as_str().into(),
+    }
+}
+
+/// The text of a key; without one the word stands for itself.
+fn text(key: String, word: &str) -> Cow<'_, str> {
     let text = t!(&key);
     if text == key { word.into() } else { text.into_owned().into() }
 }
