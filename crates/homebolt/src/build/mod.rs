@@ -201,9 +201,15 @@ pub fn run(args: Args) -> Result<(), Error> {
             (base, programs?, lnd?)
         }
     };
-    let root = root::build(&context, &base, &programs, &lnd)?;
-    let initrd = initrd::build(&context, &base, &programs)?;
-    let recovery = initrd::recovery(&context, &base, &programs, &context.release(&lnd))?;
+    let (root, initrds) = std::thread::scope(|scope| {
+        let initrds = scope.spawn(|| {
+            let initrd = initrd::build(&context, &base, &programs)?;
+            Ok((initrd, initrd::recovery(&context, &base, &programs, &context.release(&lnd))?))
+        });
+        let root = root::build(&context, &base, &programs, &lnd);
+        (root, initrds.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+    });
+    let (root, (initrd, recovery)) = (root?, initrds?);
     let images = disk::build(&context, &base, &root, &initrd, &recovery)?;
     output::write(&context, &base, &lnd, &root, &images, &out)?;
     if args.out.is_none() {
