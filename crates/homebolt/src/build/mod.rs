@@ -202,7 +202,7 @@ pub fn run(args: Args) -> Result<(), Error> {
         }
     };
     let (root, initrds) = std::thread::scope(|scope| {
-        let initrds = scope.spawn(|| {
+        let initrds = scope.spawn(|| -> Result<_, Error> {
             let initrd = initrd::build(&context, &base, &programs)?;
             Ok((initrd, initrd::recovery(&context, &base, &programs, &context.release(&lnd))?))
         });
