@@ -2,6 +2,7 @@
 //! partition as the initrd checks it, with what was promised to be on it.
 
 use std::{
+    ffi::OsStr,
     fs::File,
     io::Read,
     os::unix::fs::FileExt,
@@ -57,13 +58,7 @@ impl Looker<'_> {
         let copy = self.work.join("data.img");
         let range = Layout::of(disk)?.data;
         copy_sparse(disk, range.start, range.end - range.start, &copy).map_err(|error| error.to_string())?;
-        // As at each start.
-        let (code, said) = run("/sbin/e2fsck", &["-p".as_ref(), copy.as_os_str()])?;
-        data::judge_check(code).map_err(|(_, sentence)| format!("{sentence} {said}"))?;
-        let (code, said) = run("/sbin/e2fsck", &["-f".as_ref(), "-n".as_ref(), copy.as_os_str()])?;
-        if code != Some(0) {
-            return Err(format!("what e2fsck -p left has errors: {said}"));
-        }
+        check(&copy)?;
         self.file(&copy, "system/format.json", &["{\"format\":1}".to_owned()])?;
         for (number, promise) in self.promises.iter().enumerate() {
             let later = &self.promises[number + 1..];
@@ -84,6 +79,17 @@ impl Looker<'_> {
             false => Err(format!("{path} holds {found:?}, not one of {contents:?}")),
         }
     }
+}
+
+/// What the check of each start leaves has no errors.
+fn check(image: &Path) -> Result<(), String> {
+    let image = image.as_os_str();
+    let (code, said) = run("/sbin/e2fsck", ["-p".as_ref(), image])?;
+    data::judge_check(code).map_err(|(_, sentence)| format!("{sentence} {said}"))?;
+    // Where nothing but the journal had to be read, a mark stays that files were being deleted: the next mount takes it away.
+    run("/sbin/debugfs", ["-w".as_ref(), "-R".as_ref(), "feature -orphan_present".as_ref(), image])?;
+    let (code, said) = run("/sbin/e2fsck", ["-f".as_ref(), "-n".as_ref(), image])?;
+    if code == Some(0) { Ok(()) } else { Err(format!("what e2fsck -p left has errors: {said}")) }
 }
 
 /// The root of a slot must be what its boot partition says it is.
@@ -136,10 +142,34 @@ pub(crate) fn copy_sparse(disk: &File, start: u64, length: u64, to: &PathBuf) ->
     Ok(())
 }
 
-fn run(program: &str, arguments: &[&std::ffi::OsStr]) -> Result<(Option<i32>, String), String> {
+fn run<const N: usize>(program: &str, arguments: [&OsStr; N]) -> Result<(Option<i32>, String), String> {
     let output = Command::new(program).args(arguments).env("LC_ALL", "C").output();
     let output = output.map_err(|error| format!("{program}: {error}"))?;
     let mut said = String::from_utf8_lossy(&output.stdout).into_owned();
     let _ = output.stderr.as_slice().read_to_string(&mut said);
     Ok((output.status.code(), crate::report::tail(&said, 8)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mark_that_the_next_mount_takes_away_is_no_error_and_a_lost_folder_is_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let image = folder.path().join("data.img");
+        File::create(&image).unwrap().set_len(16 << 20).unwrap();
+        let debugfs = |request: &str| {
+            run("/sbin/debugfs", ["-w".as_ref(), "-R".as_ref(), request.as_ref(), image.as_os_str()]).unwrap();
+        };
+        let words = ["-q", "-t", "ext4", "-O", "orphan_file"].map(AsRef::as_ref);
+        let made = Command::new("/sbin/mke2fs").args::<_, &OsStr>(words).arg(&image).status().unwrap();
+        assert!(made.success());
+        debugfs("feature orphan_present");
+        check(&image).unwrap();
+        debugfs("mkdir system");
+        debugfs("clri system");
+        let why = check(&image).unwrap_err();
+        assert!(!why.is_empty(), "{why}");
+    }
 }
