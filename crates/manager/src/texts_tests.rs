@@ -72,6 +72,23 @@ fn literals(text: &str) -> Vec<(&str, &str)> {
     found
 }
 
+/// Red when a file was edited and cargo did not compile the manager anew.
+#[test]
+fn the_texts_of_the_program_are_those_of_the_files() {
+    let mut written = BTreeSet::new();
+    for entry in fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("locales")).unwrap() {
+        let text = fs::read_to_string(entry.unwrap().path()).unwrap();
+        let quoted =
+            text.lines().filter_map(|line| line.trim().strip_prefix("en: ")).filter(|text| text.starts_with('"'));
+        // In quotes YAML escapes as JSON does.
+        written.extend(quoted.map(|text| serde_json::from_str::<String>(text).unwrap()));
+    }
+    let compiled: BTreeSet<String> = texts(Language::English).into_values().collect();
+    assert!(written.len() > 400, "{} texts", written.len());
+    let missing: Vec<_> = written.difference(&compiled).collect();
+    assert!(missing.is_empty(), "not in the program: {missing:?}");
+}
+
 #[test]
 fn every_text_is_there_in_every_language_with_the_same_places() {
     let english = texts(Language::English);

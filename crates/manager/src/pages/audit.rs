@@ -68,3 +68,22 @@ fn text(key: String, word: &str) -> Cow<'_, str> {
     let text = t!(&key);
     if text == key { word.into() } else { text.into_owned().into() }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_step_is_named_as_in_the_wizard_and_all_else_stands_for_itself() {
+        let line = |action: &str, detail: &str| Entry {
+            id: 1,
+            at: 0,
+            actor: "owner".into(),
+            action: action.into(),
+            detail: detail.into(),
+        };
+        assert_eq!(detail(&line("setup-step", "place")), "Basics");
+        assert_eq!(detail(&line("setup-step", "of-tomorrow")), "of-tomorrow");
+        assert_eq!(detail(&line("place-chosen", "place")), "place");
+    }
+}
