@@ -1,5 +1,5 @@
-//! Group `api`: a program with a key does over `/api/v1` what a person does on the pages, with two real LNDs on a real
-//! chain.
+//! Group `api`: a program with a key does over `/api/v1` what a person does on the pages, from the setup of a new box on,
+//! with two real LNDs on a real chain.
 //!
 //! ```text
 //!  program ─ key ─► manager ─ gRPC ─► LND (alice) ◄──channel──► LND (bob)
@@ -13,6 +13,8 @@ mod lab;
 mod lnurl;
 mod money;
 mod once;
+mod owner;
+mod setup;
 
 use crate::{
     Context,
@@ -31,10 +33,14 @@ pub(crate) fn run(report: &mut Report, context: &Context) -> Outcome {
     let named = context.bitcoind.as_deref();
     let Some(bitcoind) = report.need("there is a bitcoind", || crate::bitcoind::program(named)) else { return Ok(()) };
     let logs = report.logs();
-    let lab = report.need("a chain, two nodes and a manager start", || Lab::start(&program, &lnd, &bitcoind, &logs));
+    let lab = report.need("a chain, a node and a new box start", || Lab::start(&program, &lnd, &bitcoind, &logs));
     let Some(mut lab) = lab else { return Ok(()) };
     let mut go = |name: &str, test: fn(&mut Lab) -> Outcome| report.test(name, || test(&mut lab)).is_some();
     go("the owner makes keys on the page, and each opens what its scopes say", guard::scopes);
+    let is_set_up = go("a program leads a new box through the setup, to a running node", setup::run);
+    if !is_set_up {
+        return lab.end();
+    }
     go("a session reads, and changes nothing when a foreign page asks", guard::session);
     let stands = go("an address of the API gets money, and the balance tells", money::fund)
         && go("a channel opens once, however often it is asked for", money::open);
@@ -55,15 +61,21 @@ pub(crate) fn run(report: &mut Report, context: &Context) -> Outcome {
         go("long lists are paged without a gap", money::paging);
         go("changes come as events, and the stream ends with its key", guard::events);
         go("the figures for Prometheus are those of the node", guard::figures);
+        go("the wallet is opened by its password, which is sealed again", setup::unlock);
         go("with LND away everything is still told, with the time it is of, and nothing is done", guard::away);
     }
     if stands {
-        report.test("the channel closes over the API, and its money is back", || money::close(&mut lab));
+        go("the channel closes over the API, and its money is back", money::close);
     }
+    go("a key is made for another program, with the owner's password, and revoked", owner::keys);
+    go("with the second factor on the password alone changes nothing", owner::factor);
     // It tries everything, and closes every channel it hears of.
     report.test("schemathesis finds no answer that the document does not describe, and no 5xx", || {
         contract::run(&mut lab, &logs)
     });
-    report.test("no key is in the manager's files or in a log", || guard::secrets(&lab, &logs));
+    report.test("a second box gets its money back from the seed, over the API", || {
+        setup::restore(&mut lab, &program, &lnd, &logs)
+    });
+    report.test("no secret of the run is in the manager's files or in a log", || guard::secrets(&lab, &logs));
     lab.end()
 }

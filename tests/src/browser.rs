@@ -206,6 +206,17 @@ impl Browser {
         self.command(format!("element/{element}/click"), Some(json!({}))).map(|_| ())
     }
 
+    /// Clicks what sends a form, and waits for the page that answers it: to go elsewhere before that takes the form back.
+    pub(crate) fn submit(&self, css: &str) -> Outcome {
+        self.run("window.isOld = true")?;
+        self.click(css)?;
+        until(PATIENCE, || {
+            let is_new = self.run("return !window.isOld && document.readyState === 'complete'")?;
+            ensure!(is_new == Value::Bool(true), "the form of {css} is not answered");
+            Ok(())
+        })
+    }
+
     /// Presses keys one after the other, wherever the focus is. `\u{e004}` is Tab, `\u{e007}` is Enter.
     pub(crate) fn keys(&self, keys: &str) -> Outcome {
         let strokes: Vec<Value> = keys

@@ -64,7 +64,7 @@ fn unknown(lab: &Lab) -> Outcome {
     let cache = lab.work.path().join("never made");
     let mut board = Command::new(&lab.builder);
     board.args(["build", "--board", "toaster"]).current_dir(&lab.root).env("HOMEBOLT_CACHE", &cache);
-    lab.run("unknown-board", &mut board)?.says(&["no board \"toaster\"", "there are: aarch64, x86-64"])?;
+    lab.run("unknown-board", &mut board)?.says(&["no board \"toaster\"", "there are: aarch64, rpi4, rpi5, x86-64"])?;
     let mut base = Command::new(&lab.builder);
     base.args(["build", "--base", "gentoo"]).current_dir(&lab.root).env("HOMEBOLT_CACHE", &cache);
     lab.run("unknown-base", &mut base)?.says(&["no base \"gentoo\"", "there are: debian, buildroot"])?;

@@ -1,4 +1,4 @@
-//! Group `fuzz`: what reads bytes of others is fed with bytes of nobody, for half a minute each. What a fuzzer finds it leaves
+//! Group `fuzz`: what reads bytes of others is fed with bytes of nobody, for a while each. What a fuzzer finds it leaves
 //! in the group's logs; the corpus it begins with is kept beside the targets.
 
 use std::{
@@ -23,9 +23,6 @@ const TARGETS: [(&str, &str); 7] = [
     ("tests/fuzz", "write_log"),
 ];
 
-/// Of each target.
-const SECONDS: u32 = 30;
-
 /// Runs the group.
 pub(crate) fn run(report: &mut Report, context: &Context) -> Outcome {
     report.begin("fuzz")?;
@@ -36,7 +33,7 @@ pub(crate) fn run(report: &mut Report, context: &Context) -> Outcome {
     for (folder, target) in TARGETS {
         let log = report.log(&format!("{target}.log"));
         report.test(&format!("no bytes make the reader of {target} fall over or believe what it must not"), || {
-            fuzz(&context.root.join(folder), target, &log)
+            fuzz(&context.root.join(folder), target, context.seconds, &log)
         });
     }
     Ok(())
@@ -50,7 +47,7 @@ fn ready() -> Outcome {
     Ok(())
 }
 
-fn fuzz(folder: &Path, target: &str, log: &Path) -> Outcome {
+fn fuzz(folder: &Path, target: &str, seconds: u32, log: &Path) -> Outcome {
     let found = tempfile::tempdir()?;
     let artifacts = log.with_extension("found");
     std::fs::create_dir_all(&artifacts)?;
@@ -62,7 +59,7 @@ fn fuzz(folder: &Path, target: &str, log: &Path) -> Outcome {
     // What it makes goes to the cache: everything compiled once more, and thousands of files.
     fuzz.args(["fuzz", "run", "--fuzz-dir"]).arg(folder).arg("--target-dir").arg(cache().join("fuzz"));
     fuzz.arg(target).arg(found.path()).arg(folder.join("corpus").join(target)).arg("--");
-    fuzz.arg(format!("-max_total_time={SECONDS}")).args(["-timeout=10", "-rss_limit_mb=1024", "-print_final_stats=1"]);
+    fuzz.arg(format!("-max_total_time={seconds}")).args(["-timeout=10", "-rss_limit_mb=1024", "-print_final_stats=1"]);
     fuzz.arg(format!("-artifact_prefix={}/", artifacts.display()));
     fuzz.current_dir(folder).stdin(Stdio::null());
     let output = fuzz.output()?;
@@ -81,6 +78,6 @@ fn fuzz(folder: &Path, target: &str, log: &Path) -> Outcome {
     };
     let runs = number("stat::number_of_executed_units");
     ensure!(runs > 0, "it tried nothing:\n{}", tail(&said, 12));
-    println!("        {runs} inputs in {SECONDS} s");
+    println!("        {runs} inputs in {seconds} s");
     Ok(())
 }

@@ -14,6 +14,7 @@
 //!  network   new disk ─ another address: not confirmed, killed, power cut, confirmed ─ restart ─ back to the router's
 //!  bad       ◄── that disk, changes thrown away: releases broken in many ways; only when it is chosen
 //!  update    new disk ─ bundles from a web server: another signer, truncated, the right one ─ restart, system B
+//!  u-boot    new disk, U-Boot in place of UEFI firmware ─ code, password ─ system B by hand ─ power cut; ARM boards only
 //! ```
 
 mod access;
@@ -31,6 +32,7 @@ mod network;
 mod neutrino;
 mod node;
 mod place;
+mod u_boot;
 pub(crate) mod update;
 mod wifi;
 
@@ -42,8 +44,8 @@ use crate::{
 use lab::Lab;
 
 /// What can be chosen with `--part`.
-pub(crate) const PARTS: [&str; 11] =
-    ["boot", "fallback", "data", "wifi", "large", "node", "disk", "network", "update", "neutrino", "bad"];
+pub(crate) const PARTS: [&str; 12] =
+    ["boot", "fallback", "data", "wifi", "large", "node", "disk", "network", "update", "u-boot", "neutrino", "bad"];
 
 /// Of these, what takes half an hour and two hours: never by itself.
 const LONG: [&str; 2] = ["neutrino", "bad"];
@@ -92,6 +94,9 @@ pub(crate) fn run(report: &mut Report, context: &Context) -> Outcome {
     }
     if wanted("update") {
         update::run(report, &lab, context);
+    }
+    if lab.has_u_boot() && wanted("u-boot") || chosen("u-boot") {
+        u_boot::run(report, &lab);
     }
     ensure!(lab.logs.is_dir(), "the logs are gone");
     Ok(())

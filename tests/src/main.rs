@@ -1,6 +1,7 @@
 //! `homebolt-tests`: everything there is to test, in groups. `scripts/test` runs it.
 
 mod api;
+mod authenticator;
 mod axe;
 mod backup;
 mod bench;
@@ -21,6 +22,7 @@ mod peer;
 mod power_cut;
 mod report;
 mod road;
+mod root;
 mod screen;
 mod shelf;
 mod tls;
@@ -85,6 +87,9 @@ struct Arguments {
     /// Of the group 'power-cut': repeats the moments of an earlier run
     #[arg(long)]
     seed: Option<u64>,
+    /// Of the group 'fuzz': so long for each reader
+    #[arg(long, value_name = "SECONDS", default_value_t = 30)]
+    seconds: u32,
     /// A manager to test instead of the one that cargo builds
     #[arg(long)]
     manager: Option<PathBuf>,
@@ -114,6 +119,8 @@ struct Context {
     image: Option<PathBuf>,
     parts: Vec<String>,
     depth: power_cut::Depth,
+    /// For each fuzz target.
+    seconds: u32,
     manager: Option<PathBuf>,
     /// Known once the image is made, of which it is a part.
     lnd: OnceLock<Option<PathBuf>>,
@@ -201,7 +208,7 @@ const GROUPS: [Group; 12] = [
     },
     Group {
         name: "fuzz",
-        about: "only by name: readers of foreign bytes, half a minute each",
+        about: "only by name: readers of foreign bytes, fed with bytes of nobody",
         needs_image: false,
         waits: false,
         run: fuzz::run,
@@ -265,6 +272,7 @@ fn run(arguments: Arguments) -> Outcome<bool> {
         image: arguments.image,
         parts: arguments.parts,
         depth: power_cut::Depth { all: arguments.all, cuts: arguments.cuts, seed: arguments.seed },
+        seconds: arguments.seconds,
         manager: arguments.manager,
         lnd: OnceLock::new(),
         bitcoind: arguments.bitcoind,

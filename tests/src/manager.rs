@@ -72,6 +72,7 @@ impl Manager {
             built: 1_700_000_000,
             lnd_version: "v0.21.2-beta".into(),
             development_keys: false,
+            eeprom: None,
         };
         fs::write(path.join("release.json"), serde_json::to_vec(&release)?)?;
         fs::write(path.join("run/boot.json"), boot.to_string())?;
@@ -144,11 +145,6 @@ impl Manager {
     /// Where LND is expected.
     pub(crate) fn lnd(&self) -> std::net::SocketAddr {
         ([127, 0, 0, 1], self.lnd).into()
-    }
-
-    /// Where LND's REST is expected.
-    pub(crate) fn rest(&self) -> std::net::SocketAddr {
-        ([127, 0, 0, 1], self.rest).into()
     }
 
     /// Process id.

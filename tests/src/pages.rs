@@ -66,7 +66,7 @@ pub(crate) fn build(context: &Context) -> Outcome<PathBuf> {
         return Ok(program.clone());
     }
     let mut cargo = Command::new("cargo");
-    cargo.args(["build", "--quiet", "--package", "homebolt-manager"]).current_dir(&context.root);
+    cargo.args(["build", "--quiet", "--bin", "homebolt-manager"]).current_dir(&context.root);
     let output = cargo.output()?;
     ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     Ok(context.target().join("debug/homebolt-manager"))

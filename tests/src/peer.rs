@@ -3,7 +3,6 @@
 
 use std::{
     fs::File,
-    net::SocketAddr,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     time::Duration,
@@ -29,8 +28,6 @@ pub(crate) struct Place {
     pub(crate) folder: PathBuf,
     /// Port of gRPC.
     pub(crate) rpc: u16,
-    /// Of REST, where that is on.
-    pub(crate) rest: Option<SocketAddr>,
 }
 
 /// An LND with a wallet. Ends with this value.
@@ -49,7 +46,7 @@ impl Peer {
     /// One in a new folder of its own.
     pub(crate) fn new(program: &Path, chain: &Bitcoind, logs: &Path, name: &str, runtime: &Runtime) -> Outcome<Self> {
         let folder = tempfile::Builder::new().prefix(&format!("homebolt-{name}-")).tempdir()?;
-        let at = Place { folder: folder.path().to_owned(), rpc: free_port()?, rest: None };
+        let at = Place { folder: folder.path().to_owned(), rpc: free_port()? };
         let mut this = Self::at(program, chain, logs, name, at, runtime)?;
         this.kept = Some(folder);
         Ok(this)
@@ -65,7 +62,7 @@ impl Peer {
         runtime: &Runtime,
     ) -> Outcome<Self> {
         let folder = tempfile::Builder::new().prefix(&format!("homebolt-{name}-")).tempdir()?;
-        let at = Place { folder: folder.path().to_owned(), rpc: free_port()?, rest: None };
+        let at = Place { folder: folder.path().to_owned(), rpc: free_port()? };
         let seed = Some(Seed::new(words.to_vec()));
         let mut this = Self::begin(program, chain, logs, name, at, runtime, seed)?;
         this.kept = Some(folder);
@@ -94,7 +91,7 @@ impl Peer {
         runtime: &Runtime,
         seed: Option<Seed>,
     ) -> Outcome<Self> {
-        let Place { folder, rpc, rest } = at;
+        let Place { folder, rpc } = at;
         let p2p = free_port()?;
         let admin = folder.join("admin.macaroon");
         let mut arguments: Vec<String> =
@@ -104,7 +101,7 @@ impl Peer {
         arguments.extend([
             format!("--lnddir={}", folder.display()),
             format!("--adminmacaroonpath={}", admin.display()),
-            rest.map_or_else(|| "--norest".into(), |rest| format!("--restlisten={rest}")),
+            "--norest".into(),
             format!("--rpclisten=127.0.0.1:{rpc}"),
             format!("--listen=127.0.0.1:{p2p}"),
             format!("--alias={name}"),
@@ -184,12 +181,6 @@ impl Peer {
             child.wait()?;
         }
         Ok(())
-    }
-
-    /// Starts it again, and opens its wallet.
-    pub(crate) fn again(&mut self, runtime: &Runtime) -> Outcome {
-        self.run()?;
-        runtime.block_on(self.unlock())
     }
 
     /// Opens the wallet of one that was started, and waits until all of it runs.

@@ -1,7 +1,7 @@
 //! Group `power-cut`: the power goes at every write of an update, on paper, and at some moments of real ones.
 //!
 //! ```text
-//!  a box: first start ─ slot B ─ fence ─ RAUC ─ restart, commit ─ fence ─ back by hand      QEMU records each write
+//!  a box: first start ─ slot B ─ fence ─ RAUC ─ restart, commit ─ fence ─ back by hand ─ erased   QEMU records each write
 //!     │
 //!     ▼
 //!  log ─► each prefix, torn sectors, forgotten writes ─► partition table, boot state, slots   on this computer
@@ -68,7 +68,7 @@ pub(crate) struct Depth {
 
 impl Depth {
     fn plan(self) -> Plan {
-        Plan { every_sector: self.all, looks: if self.all { 400 } else { 40 } }
+        Plan { every_sector: self.all, looks: if self.all { 50 } else { 6 } }
     }
 }
 
@@ -79,11 +79,20 @@ pub(crate) fn run(report: &mut Report, context: &Context) -> Outcome {
     lab.logs = report.logs();
     let stage = report.need("there are two versions, and a bundle of each", || Stage::new(context, &lab));
     let Some(stage) = stage else { return Ok(()) };
-    let recorded = report.test("a box runs from its first start through an update and back by hand, recorded", || {
-        let disk = lab.disk("recorded", SIZE)?;
-        Ok((record::record(&lab, &disk, &stage.shelf, &stage.newer)?, disk))
-    });
+    let recorded = report.test(
+        "a box runs from its first start through an update, back by hand and back to a new box, recorded",
+        || {
+            let disk = lab.disk("recorded", SIZE)?;
+            Ok((record::record(&lab, &disk, &stage.shelf, &stage.newer)?, disk))
+        },
+    );
     if let Some((recording, disk)) = recorded {
+        let (bytes, time) = recording.install;
+        report.note(&format!(
+            "all blocks new: {} MB over the wire, installed in {} s",
+            bytes / 1_000_000,
+            time.as_secs()
+        ));
         sweep(report, &lab, &stage, &recording, &disk, context.depth.plan());
         for used in [&disk, &recording.log] {
             fs::remove_file(used)?;
@@ -105,9 +114,11 @@ fn sweep(report: &mut Report, lab: &Lab, stage: &Stage, recording: &Recording, d
                 disk: &open(&replayed)?,
                 forgetful: &open(&forgetful)?,
                 versions: &stage.versions,
+                phases: &recording.phases.iter().map(|(_, start)| *start).collect::<Vec<_>>(),
                 plan,
             };
-            let looker = Looker { work: work.path(), promises: &recording.promises };
+            let (promises, erasure) = (&recording.promises, recording.erasure.as_ref());
+            let looker = Looker { work: work.path(), promises, erasure };
             let swept = sweep.run(&mut tally, |side, place| looker.look(side, place));
             fs::remove_file(forgetful)?;
             swept?;
@@ -162,19 +173,12 @@ impl Stage {
     }
 }
 
-/// Makes a version of the image of which hardly a block is where it was.
+/// Makes a version of the image of whose root hardly a block is one of the image's.
 fn rework(context: &Context, lab: &Lab, folder: &Path) -> Outcome<PathBuf> {
-    let files = folder.join("files/usr/bin");
-    fs::create_dir_all(&files)?;
-    // Its name comes first, so that all that follows moves; nothing makes it smaller.
-    let mut noise = 1_u64;
-    let content: Vec<u8> =
-        std::iter::repeat_with(|| real::next(&mut noise)).take(1 << 20).flat_map(u64::to_le_bytes).collect();
-    fs::write(files.join("0-noise"), &content)?;
     let out = folder.join("reworked");
     update::homebolt(context, |command| {
         command.arg("rework").arg(&lab.image).args(["--new-version", "0.1.1", "--lnd", NEWER_LND]);
-        command.arg("--root").arg(folder.join("files")).arg("--out").arg(&out)
+        command.arg("--all-blocks").arg("--out").arg(&out)
     })?;
     let made = fs::read_dir(&out)?.flatten().map(|entry| entry.path());
     let image = made.into_iter().find(|path| path.extension().is_some_and(|extension| extension == "img"));

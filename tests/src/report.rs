@@ -54,11 +54,13 @@ pub(crate) struct Report {
     passed: usize,
     failed: usize,
     skipped: usize,
+    /// The tests that failed, each with its group: named once more at the end, where the end of a long log shows them.
+    failures: Vec<String>,
 }
 
 impl Report {
     pub(crate) fn new(logs: PathBuf) -> Self {
-        Self { group: "", logs, passed: 0, failed: 0, skipped: 0 }
+        Self { group: "", logs, passed: 0, failed: 0, skipped: 0, failures: Vec::new() }
     }
 
     /// Begins a group with an empty log folder of its own.
@@ -115,6 +117,7 @@ impl Report {
             }
             Err(Fault::Fails(sentence)) => {
                 self.failed += 1;
+                self.failures.push(format!("{}: {name}\n{}", self.group, indented(&sentence)));
                 say(&format!("FAIL {seconds}\n{}", indented(&sentence)));
                 None
             }
@@ -141,10 +144,14 @@ impl Report {
     /// Adds the counts of one that was kept beside this.
     pub(crate) fn add(&mut self, other: Self) {
         self.count(other.passed, other.failed, other.skipped);
+        self.failures.extend(other.failures);
     }
 
-    /// Prints the last line; whether all is well.
+    /// Prints what failed and the last line; whether all is well.
     pub(crate) fn finish(self) -> bool {
+        for failure in &self.failures {
+            say(&format!("FAIL {failure}"));
+        }
         if self.passed + self.failed == 0 {
             say("        no test ran: that is a failure, too");
         }

@@ -44,9 +44,6 @@ pub(crate) fn run(report: &mut Report, context: &Context) -> Outcome {
     for reason in &sums.skips {
         report.note(&format!("skip  {reason}"));
     }
-    for name in &sums.failures {
-        report.note(&format!("FAIL  {name}"));
-    }
     // One of the failed is counted with the line below.
     let others = sums.failed.saturating_sub(1);
     report.count(sums.passed - sums.skips.len().min(sums.passed), others, sums.skips.len());
@@ -54,7 +51,8 @@ pub(crate) fn run(report: &mut Report, context: &Context) -> Outcome {
     let outcome = if output.status.success() {
         Ok(())
     } else if sums.failed > 0 {
-        fails(format!("{} of them failed: see {}", sums.failed, report.log("cargo-test.log").display()))
+        let (names, log) = (sums.failures.join("\n"), report.log("cargo-test.log"));
+        fails(format!("{} of them failed, see {}:\n{names}", sums.failed, log.display()))
     } else {
         fails(tail(&String::from_utf8_lossy(&output.stderr), 30))
     };

@@ -12,7 +12,6 @@ mod headers;
 pub(crate) mod lnurl;
 mod phones;
 mod postgres;
-mod root;
 mod second;
 mod secrets;
 mod unlock;
@@ -36,10 +35,10 @@ use crate::{
     peer::Peer,
     report::{Fault, Outcome, Report, ensure, fails, until},
     road,
+    root::FakeRoot,
     visitor::{FIRST_STEP, PASSWORD},
 };
 
-use root::FakeRoot;
 use secrets::Secrets;
 
 /// For what a node does by itself on a slow computer.

@@ -27,7 +27,7 @@ define LND_CONFIGURE_CMDS
 		$(LND_GO_ENV) \
 		GOMODCACHE="$(DL_DIR)/br-go-modules" \
 		env $(if $(BR2_PRIMARY_SITE_ONLY),GOPROXY=off,$(if $(GOPROXY),GOPROXY="$(GOPROXY)",--unset=GOPROXY)) \
-		$(GO_BIN) mod vendor
+		$(GO_BIN) mod vendor -modcacherw
 endef
 
 # What is linked in goes into the parts list of the image.

@@ -203,7 +203,7 @@ fn option(name: &str, path: &Path) -> std::ffi::OsString {
 
 /// RAUC's own manifest: what goes where, and, for a bundle that comes without its description, what it is.
 fn rauc_manifest(args: &Args, manifest: &Manifest) -> String {
-    let release::Release { version, board, base, built, lnd_version, development_keys } = &manifest.release;
+    let release::Release { version, board, base, built, lnd_version, development_keys, .. } = &manifest.release;
     let least = args.least_version.as_ref().map(|least| format!("least-version={least}\n")).unwrap_or_default();
     format!(
         "[update]\n\

@@ -6,8 +6,8 @@
 //! ```
 //! Nothing of it is reachable from outside this computer: ports are forwarded on 127.0.0.1 only.
 
-mod firmware;
 mod guest;
+mod kind;
 mod monitor;
 mod running;
 
@@ -20,23 +20,24 @@ use std::{
     sync::atomic::{AtomicU16, Ordering},
 };
 
-pub use firmware::Firmware;
 pub use guest::{Guest, Output};
+pub use kind::{Kind, X86_64};
 pub use monitor::Monitor;
 pub use running::Running;
-
-/// The emulator of the only board that has one so far.
-pub const PROGRAM: &str = "qemu-system-x86_64";
 
 /// Why a virtual machine cannot be started or talked to.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error("failed to {action} {}", path.display())]
     Io { action: &'static str, path: PathBuf, source: io::Error },
-    #[error("{PROGRAM} is not installed: on Debian, apt install qemu-system-x86")]
-    NoEmulator,
-    #[error("no UEFI firmware for virtual machines is installed: on Debian, apt install ovmf")]
-    NoFirmware,
+    #[error("{} is not installed: on Debian, apt install {}", .0.program, .0.package)]
+    NoEmulator(&'static Kind),
+    #[error("no UEFI firmware for virtual machines is installed: on Debian, apt install {}", .0.firmware_package)]
+    NoFirmware(&'static Kind),
+    #[error("U-Boot does not start the machine of {}: only that of qemu-system-aarch64", .0.program)]
+    NoUBoot(&'static Kind),
+    #[error("no U-Boot for virtual machines is installed: on Debian, apt install {0}")]
+    UBootMissing(&'static str),
     #[error("port {port} of this computer is taken: end what uses it, or choose another with {option}")]
     PortTaken { port: u16, option: &'static str },
     #[error("the virtual machine stopped by itself: {0}")]
@@ -73,9 +74,7 @@ pub enum Cache {
     Writeback,
     /// The same past the host's memory: what is killed with the machine is what a real disk would lose.
     None,
-    /// Every write is on the host's disk: what a power cut leaves is what the guest was told.
-    Writethrough,
-    /// Fast, for machines whose disk is thrown away.
+    /// Nothing is flushed. When the machine is killed, all that the guest has written is in the file, as the host goes on.
     Unsafe,
 }
 
@@ -84,7 +83,6 @@ impl Cache {
         match self {
             Self::Writeback => "writeback",
             Self::None => "none",
-            Self::Writethrough => "writethrough",
             Self::Unsafe => "unsafe",
         }
     }
@@ -93,6 +91,11 @@ impl Cache {
 /// The parts of a virtual machine.
 #[derive(Debug, Clone)]
 pub struct Machine {
+    pub kind: &'static Kind,
+    /// The code of UEFI firmware and an empty set of its variables; `None`: what is installed here.
+    pub uefi: Option<(PathBuf, PathBuf)>,
+    /// It is started by U-Boot, as single-board computers are, and not by UEFI firmware.
+    pub u_boot: bool,
     /// The disk, raw.
     pub disk: PathBuf,
     /// What the disk says its serial number is, at most 20 characters.
@@ -131,6 +134,12 @@ pub struct Machine {
     pub clock: Option<String>,
 }
 
+/// The first program on the machine, as files.
+enum Firmware {
+    Uefi { code: PathBuf, variables: PathBuf },
+    UBoot(PathBuf),
+}
+
 /// Both ends of the second network card.
 #[derive(Debug, Clone)]
 pub struct Wire {
@@ -143,9 +152,12 @@ pub struct Wire {
 }
 
 impl Machine {
-    /// Two cores and 1 GiB, emulated, with no screen and no network ports.
+    /// A PC with two cores and 1 GiB, emulated, with no screen and no network ports.
     pub fn new(disk: impl Into<PathBuf>, folder: impl Into<PathBuf>) -> Self {
         Self {
+            kind: &kind::X86_64,
+            uefi: None,
+            u_boot: false,
             disk: disk.into(),
             serial: "HOMEBOLT-VM".into(),
             cache: Cache::Writeback,
@@ -175,18 +187,35 @@ impl Machine {
     /// The command that starts the machine; makes the firmware's variables first when there are none.
     pub fn command(&self) -> Result<Command, Error> {
         std::fs::create_dir_all(&self.folder).map_err(Error::io("create", &self.folder))?;
-        let firmware = Firmware::find()?;
-        let variables = self.file("firmware.vars");
-        if !variables.exists() {
-            std::fs::copy(&firmware.variables, &variables).map_err(Error::io("copy", &firmware.variables))?;
-        }
+        let firmware = self.firmware()?;
         if let Some(log) = &self.record {
             std::fs::File::create(log).map_err(Error::io("create", log))?;
         }
-        let mut command = Command::new(PROGRAM);
+        let mut command = Command::new(self.kind.program);
         // Where `snapshot=on` keeps what is thrown away.
-        command.env("TMPDIR", &self.folder).args(self.arguments(&firmware.code, &variables));
+        command.env("TMPDIR", &self.folder).args(self.arguments(&firmware));
         Ok(command)
+    }
+
+    /// What the machine starts with.
+    fn firmware(&self) -> Result<Firmware, Error> {
+        if self.u_boot {
+            return self.kind.u_boot().map(Firmware::UBoot);
+        }
+        let (code, empty) = self.uefi.clone().map_or_else(|| self.kind.firmware(), Ok)?;
+        let variables = self.file("firmware.vars");
+        if !variables.exists() {
+            std::fs::copy(&empty, &variables).map_err(Error::io("copy", &empty))?;
+        }
+        Ok(Firmware::Uefi { code, variables })
+    }
+
+    /// Why [`Self::command`] could not be run.
+    pub fn not_started(&self, source: io::Error) -> Error {
+        match source.kind() {
+            io::ErrorKind::NotFound => Error::NoEmulator(self.kind),
+            _ => Error::Io { action: "start", path: self.kind.program.into(), source },
+        }
     }
 
     /// Starts the machine with its console in a log.
@@ -194,20 +223,24 @@ impl Machine {
         Running::start(self)
     }
 
-    fn arguments(&self, code: &Path, variables: &Path) -> Vec<OsString> {
+    fn arguments(&self, firmware: &Firmware) -> Vec<OsString> {
         let mut line = Line::default();
-        line.add("-nodefaults -no-user-config -name homebolt -vga std");
-        line.pair("-machine", if self.kvm { "q35,accel=kvm" } else { "q35" });
-        if !self.kvm {
-            line.add("-accel tcg,thread=multi");
-        }
-        // Emulated, each feature costs time: with all of them (`max`) a start takes two fifths more, and a model of a maker
-        // whose processors leak has the kernel guard against that.
-        line.pair("-cpu", if self.kvm { "host" } else { "qemu64" });
+        line.add("-nodefaults -no-user-config -name homebolt")
+            .add(self.kind.screen)
+            .pair("-machine", self.kind.machine);
+        let (accelerator, cpu) = if self.kvm { ("kvm", "host") } else { ("tcg,thread=multi", self.kind.cpu) };
+        line.pair("-accel", accelerator).pair("-cpu", cpu);
         line.pair("-smp", self.cores.to_string()).pair("-m", self.memory.to_string());
         line.pair("-display", &self.display);
-        line.pair("-drive", format!("if=pflash,unit=0,format=raw,readonly=on,file={}", quoted(code)));
-        line.pair("-drive", format!("if=pflash,unit=1,format=raw,file={}", quoted(variables)));
+        match firmware {
+            Firmware::Uefi { code, variables } => {
+                line.pair("-drive", format!("if=pflash,unit=0,format=raw,readonly=on,file={}", quoted(code)));
+                line.pair("-drive", format!("if=pflash,unit=1,format=raw,file={}", quoted(variables)));
+            }
+            Firmware::UBoot(path) => {
+                line.pair("-bios", path.to_string_lossy());
+            }
+        }
         let cache = self.cache.option();
         self.disk_arguments(&mut line, cache);
         for (place, (path, serial)) in self.more.iter().enumerate() {
@@ -245,19 +278,19 @@ impl Machine {
                 );
             }
         }
-        line.add("-device isa-serial,chardev=console");
+        line.add(self.kind.console);
         line.pair("-qmp", format!("unix:{},server=on,wait=off", quoted(&self.file("monitor"))));
         if self.shell {
             let socket = quoted(&self.file("shell"));
             line.pair("-chardev", format!("socket,id=shell,path={socket},server=on,wait=off"));
-            line.add("-device isa-serial,chardev=shell");
-            for credential in guest::credentials() {
+            line.add(self.kind.second);
+            for credential in guest::credentials(self.kind.second_line) {
                 line.pair("-smbios", format!("type=11,value={credential}"));
             }
         }
         if let Some(chip) = &self.chip {
             line.pair("-chardev", format!("socket,id=chip,path={}", quoted(chip)));
-            line.add("-tpmdev emulator,id=tpm,chardev=chip -device tpm-crb,tpmdev=tpm");
+            line.add("-tpmdev emulator,id=tpm,chardev=chip").pair("-device", format!("{},tpmdev=tpm", self.kind.chip));
         }
         if self.watchdog {
             line.add("-device i6300esb -action watchdog=reset");
@@ -350,7 +383,8 @@ mod tests {
     }
 
     fn text(machine: &Machine) -> String {
-        let words = machine.arguments(Path::new("/f/code.fd"), Path::new("/f/vars,1.fd"));
+        let firmware = Firmware::Uefi { code: "/f/code.fd".into(), variables: "/f/vars,1.fd".into() };
+        let words = machine.arguments(&firmware);
         words.iter().map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ")
     }
 

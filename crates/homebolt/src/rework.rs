@@ -44,6 +44,9 @@ pub struct Args {
     /// Files laid over the boot partition
     #[arg(long, value_name = "FOLDER")]
     pub boot: Option<PathBuf>,
+    /// Compress the root file system in smaller pieces: hardly a block of it is one of the old one's
+    #[arg(long)]
+    pub all_blocks: bool,
     /// Where the files go
     #[arg(long, value_name = "FOLDER")]
     pub out: PathBuf,
@@ -97,7 +100,8 @@ fn make(args: &Args, cache: &Cache, work: &Path) -> Result<(), Error> {
     if let Some(files) = &args.root {
         tree::overlay(files, &inside)?;
     }
-    root::image(&tools, epoch, &inside, &new)?;
+    let cluster = if args.all_blocks { root::CLUSTER / 2 } else { root::CLUSTER };
+    root::image(&tools, epoch, &inside, cluster, &new)?;
     let root = root::made(&new)?;
 
     let boot = work.join("boot.img");

@@ -10,7 +10,7 @@ use std::{
 use crate::{
     image,
     progress::Progress,
-    qemu::{self, Console, Machine},
+    qemu::{self, Console, Kind, Machine},
 };
 
 /// Try an image in a virtual machine
@@ -18,8 +18,10 @@ use crate::{
 #[command(after_help = "Examples:\n  \
     homebolt run                  boot what 'homebolt build' made; the claim code appears on this terminal\n  \
     homebolt run --fresh          the same, from a new disk: the box has no owner again\n  \
-    homebolt run --display gtk    with the screen that the box would have\n\n\
-    Ctrl-A X or Ctrl-C pulls the plug; the disk is kept. Needs QEMU and UEFI firmware (Debian: qemu-system-x86, ovmf).")]
+    homebolt run --display gtk    with the screen that the box would have\n  \
+    homebolt run --board aarch64  an image for another board\n\n\
+    Ctrl-A X or Ctrl-C pulls the plug; the disk is kept. Needs QEMU and UEFI firmware (Debian: qemu-system-x86 and ovmf; for\n\
+    aarch64 qemu-system-arm and qemu-efi-aarch64).")]
 pub struct Args {
     /// The board whose image is tried
     #[arg(long, default_value = "x86-64")]
@@ -51,6 +53,9 @@ pub struct Args {
     /// Use the processor's virtualisation: faster, where it works
     #[arg(long)]
     pub kvm: bool,
+    /// Start the machine with U-Boot, as single-board computers do, instead of UEFI firmware
+    #[arg(long)]
+    pub u_boot: bool,
     /// The screen: none, or a display that QEMU knows, such as gtk
     #[arg(long, default_value = "none")]
     pub display: String,
@@ -65,7 +70,7 @@ pub enum Error {
     NoImage(PathBuf),
     #[error("there are several images in {}: name one with --image", .0.display())]
     SeveralImages(PathBuf),
-    #[error("board {0} cannot be tried in a virtual machine yet: only x86-64 can")]
+    #[error("board {0} cannot be tried in a virtual machine yet: only x86-64 and aarch64 can")]
     NoMachine(String),
     #[error("no room for the disk at {}: make room, or keep it elsewhere with --out", .0.display())]
     NoRoom(PathBuf),
@@ -87,9 +92,7 @@ fn io_error(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Erro
 
 /// Boots the image on this terminal. Returns only when it could not.
 pub fn run(args: Args) -> Result<(), Error> {
-    if args.board != "x86-64" {
-        return Err(Error::NoMachine(args.board));
-    }
+    let Some(kind) = Kind::of_board(&args.board) else { return Err(Error::NoMachine(args.board)) };
     if args.kvm && !qemu::kvm_usable() {
         return Err(Error::NoKvm);
     }
@@ -103,7 +106,7 @@ pub fn run(args: Args) -> Result<(), Error> {
     let folder = out.join("run");
     let disk = kept_disk(&image, &folder, args.fresh, args.size)?;
     let mut machine = Machine::new(disk, &folder);
-    machine.console = Console::Terminal;
+    (machine.kind, machine.u_boot, machine.console) = (kind, args.u_boot, Console::Terminal);
     machine.forwards = vec![(args.https_port, 8443), (args.http_port, 80)];
     (machine.memory, machine.cores) = (args.memory, args.cores);
     (machine.kvm, machine.display) = (args.kvm, args.display);
@@ -116,10 +119,7 @@ pub fn run(args: Args) -> Result<(), Error> {
         args.https_port, args.http_port
     );
     // QEMU takes our place: the terminal and its keys are its own.
-    Err(match command.exec() {
-        error if error.kind() == io::ErrorKind::NotFound => qemu::Error::NoEmulator.into(),
-        source => Error::Io { action: "start", path: qemu::PROGRAM.into(), source },
-    })
+    Err(machine.not_started(command.exec()).into())
 }
 
 /// The one image in a folder.

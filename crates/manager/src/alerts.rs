@@ -100,6 +100,9 @@ pub(crate) fn all(state: &State, now: u64) -> Vec<Alert> {
         all.push(alert.lead(t!("node.alert.stalled_what"), "/channels", t!("node.channels.peers")));
     }
     all.extend(disk(state));
+    if state.resources.under_voltage == Some(true) {
+        all.push(Alert::new("power", Severity::Failing, t!("alerts.power")).say(t!("updates.check.power_low")));
+    }
     all
 }
 

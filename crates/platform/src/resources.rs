@@ -72,6 +72,7 @@ fn differs(old: &Resources, new: &Resources) -> bool {
         || capacity(new.data_total, old.data_available, new.data_available)
         || temperature
         || old.clock_set != new.clock_set
+        || old.under_voltage != new.under_voltage
 }
 
 /// Everything but `cpu_percent`, which needs two readings.
@@ -95,6 +96,8 @@ fn read(root: &Path, data: &Path) -> Result<(CpuTimes, Resources), Error> {
         uptime_seconds: uptime as u64,
         clock_set: clock_set(root),
         temperature_celsius: temperature(root),
+        under_voltage: under_voltage(root),
+        eeprom: eeprom(root),
     };
     Ok((stat, resources))
 }
@@ -156,6 +159,20 @@ fn first_number(text: &str) -> Result<f64, &'static str> {
 fn parse_temperature(text: &str) -> Option<f32> {
     let degrees = text.trim().parse::<i32>().ok()? as f32 / 1000.0;
     PLAUSIBLE.contains(&degrees).then_some(degrees)
+}
+
+/// A Raspberry Pi's firmware watches its supply; the kernel's driver `rpi_volt` asks it every two seconds.
+fn under_voltage(root: &Path) -> Option<bool> {
+    let chips = fs::read_dir(root.join("sys/class/hwmon")).into_iter().flatten().flatten();
+    let is_it = |path: &PathBuf| fs::read_to_string(path.join("name")).is_ok_and(|name| name.trim() == "rpi_volt");
+    let chip = chips.map(|entry| entry.path()).find(is_it)?;
+    Some(fs::read_to_string(chip.join("in0_lcrit_alarm")).ok()?.trim() != "0")
+}
+
+/// A Raspberry Pi's boot loader tells of itself in the device tree: four bytes, the first the highest.
+fn eeprom(root: &Path) -> Option<u64> {
+    let bytes = fs::read(root.join("proc/device-tree/chosen/bootloader/build-timestamp")).ok()?;
+    Some(u32::from_be_bytes(bytes.try_into().ok()?).into())
 }
 
 /// The hottest of the sensors below `root`.
@@ -244,6 +261,35 @@ mod tests {
         assert_eq!((resources.load1, resources.uptime_seconds), (0.5, 77));
         assert_eq!(resources.temperature_celsius, Some(52.5));
         assert!(resources.data_total > 0 && resources.data_available <= resources.data_total);
+        assert_eq!(resources.under_voltage, None);
+    }
+
+    #[test]
+    fn a_board_that_watches_its_supply_is_asked() {
+        let root = fixture();
+        let chip = root.path().join("sys/class/hwmon/hwmon1");
+        fs::create_dir_all(&chip).unwrap();
+        fs::write(chip.join("name"), "rpi_volt\n").unwrap();
+        assert_eq!(under_voltage(root.path()), None, "the driver has not asked yet");
+        for (alarm, low) in [("0\n", false), ("1\n", true)] {
+            fs::write(chip.join("in0_lcrit_alarm"), alarm).unwrap();
+            assert_eq!(under_voltage(root.path()), Some(low));
+        }
+        fs::write(chip.join("name"), "nct6775\n").unwrap();
+        assert_eq!(under_voltage(root.path()), None, "on a PC the alarm has no meaning");
+    }
+
+    #[test]
+    fn a_board_that_tells_its_eeprom_is_heard() {
+        let root = fixture();
+        assert_eq!(eeprom(root.path()), None);
+        let folder = root.path().join("proc/device-tree/chosen/bootloader");
+        fs::create_dir_all(&folder).unwrap();
+        fs::write(folder.join("build-timestamp"), [0x63, 0xbe, 0xf1, 0x54]).unwrap();
+        let (_, resources) = read(root.path(), root.path()).unwrap();
+        assert_eq!(resources.eeprom, Some(1_673_457_492));
+        fs::write(folder.join("build-timestamp"), [1, 2, 3]).unwrap();
+        assert_eq!(eeprom(root.path()), None);
     }
 
     #[test]

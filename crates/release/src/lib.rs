@@ -36,6 +36,10 @@ pub struct Release {
     /// It takes updates that are signed with keys of the machine that built it: for trying, never for money.
     #[serde(default)]
     pub development_keys: bool,
+    /// The oldest EEPROM of the board that it was tried with, by when that was built, seconds since 1970; `None` for boards
+    /// whose firmware does not tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub eeprom: Option<u64>,
 }
 
 /// What stands beside an image: `homebolt-<version>-<board>.manifest.json`.
@@ -147,6 +151,7 @@ mod tests {
                 built: 1_700_000_000,
                 lnd_version: "v0.21.2-beta".into(),
                 development_keys: false,
+                eeprom: None,
             },
             slots: vec![image("boot"), image("root")],
             root_hash: "cd".repeat(32),

@@ -138,6 +138,10 @@ pub struct Resources {
     pub clock_set: Option<bool>,
     /// Hottest sensor, degrees Celsius, where there is one.
     pub temperature_celsius: Option<f32>,
+    /// The supply gives less than the board needs; `None` where the board does not report it.
+    pub under_voltage: Option<bool>,
+    /// When the firmware in the board's EEPROM was built, seconds since 1970; `None` where the board does not tell.
+    pub eeprom: Option<u64>,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]

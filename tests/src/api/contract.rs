@@ -7,7 +7,7 @@ use crate::{
     report::{Outcome, ensure, skip, tail},
 };
 
-use super::lab::Lab;
+use super::lab::{Lab, SCOPES};
 
 /// As `scripts/setup` installs it.
 const VERSION: &str = "4.32.5";
@@ -27,9 +27,10 @@ pub(super) fn run(lab: &mut Lab, logs: &Path) -> Outcome {
     if !program.is_file() {
         return skip(format!("there is no {}: scripts/setup test installs it", program.display()));
     }
+    // It asks for LND to be started again, too, and is to find it where it was.
+    lab.root.say_no();
     // Its own key: the limits of a program's pace are its own, and it may pay nothing.
-    let scopes = ["read", "invoices", "pay", "channels", "settings"];
-    let key = lab.key("schemathesis", &scopes, Some((1, 1)))?.key;
+    let key = lab.key("schemathesis", &SCOPES, Some((1, 1)))?.key;
     let folder = tempfile::tempdir()?;
     let config = folder.path().join("schemathesis.toml");
     fs::write(&config, CONFIG)?;

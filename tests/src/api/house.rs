@@ -1,16 +1,5 @@
-//! The box itself over the API: what the pages below the settings do. Root is a fake that refuses everything; the pages'
-//! groups and the image's have better ones.
-
-use std::{
-    fs,
-    path::Path,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    thread,
-    time::Duration,
-};
+//! The box itself over the API: what the pages below the settings do. Root is a fake that refuses what is not for LND; the
+//! pages' groups and the image's have better ones.
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde_json::json;
@@ -20,49 +9,6 @@ use crate::{
     http::Extra,
     report::{Fault, Outcome, ensure, until},
 };
-
-/// A root program that says no, at once. Ends with this value.
-pub(super) struct FakeRoot {
-    stop: Arc<AtomicBool>,
-    thread: Option<thread::JoinHandle<()>>,
-}
-
-impl FakeRoot {
-    /// `run`: the folder that stands for `/run/homebolt`.
-    pub(super) fn start(run: &Path) -> Self {
-        let (run, stop) = (run.to_owned(), Arc::new(AtomicBool::new(false)));
-        let thread = thread::spawn({
-            let stop = stop.clone();
-            move || {
-                let mut number = 0_u64;
-                while !stop.load(Ordering::Acquire) {
-                    for request in fs::read_dir(run.join("manager/request")).into_iter().flatten().flatten() {
-                        number += 1;
-                        let _ = fs::remove_file(request.path());
-                        let name = request.file_name().to_string_lossy().into_owned();
-                        let answer = json!({
-                            "name": name, "ok": false, "message": "root says no", "at": 0, "done": true, "number": number,
-                        });
-                        let new = run.join(".result.new");
-                        let _ = fs::write(&new, answer.to_string())
-                            .and_then(|()| fs::rename(&new, run.join("request-result.json")));
-                    }
-                    thread::sleep(Duration::from_millis(20));
-                }
-            }
-        });
-        Self { stop, thread: Some(thread) }
-    }
-}
-
-impl Drop for FakeRoot {
-    fn drop(&mut self) {
-        self.stop.store(true, Ordering::Release);
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
-    }
-}
 
 pub(super) fn settings(lab: &mut Lab) -> Outcome {
     let program = &lab.program;
@@ -106,10 +52,14 @@ pub(super) fn machine(lab: &mut Lab) -> Outcome {
         program.get(&format!("/api/v1/{path}"))?;
     }
     for (path, body) in [
-        ("system/units/lnd.service/restart", json!({})),
+        ("system/units/avahi-daemon.service/restart", json!({})),
         ("disks/scan", json!({})),
         ("disks/cancel", json!({})),
         ("disks/move", json!({ "disk": "sdz", "serial": "none" })),
+        ("disks/adopt", json!({ "disk": "sdz", "serial": "none", "partition": "none", "other_box_is_off": true })),
+        ("backups/place/sticks", json!({})),
+        ("backups/place/code", json!({ "code": "ABCD-EFGH" })),
+        ("backups/restore", json!({ "backup": "00".repeat(64) })),
         ("network/confirm", json!({ "code": "ABCD-EFGH" })),
         ("bitcoin/use", json!({})),
         ("backups/place/use", json!({})),
@@ -145,6 +95,11 @@ pub(super) fn machine(lab: &mut Lab) -> Outcome {
         "bitcoin/use",
         "phones",
         "backups/place/use",
+        "setup/wallet/seed",
+        "setup/apply",
+        "wallet/unlock",
+        "keys",
+        "second-factor",
     ] {
         problem(&reader.send(&format!("/api/v1/{path}"), "", &json!({}))?, "scope_missing")?;
     }
@@ -189,7 +144,13 @@ pub(super) fn phones(lab: &mut Lab) -> Outcome {
     let Some(wall) = wall else { return Err(Fault::Fails(format!("the list is {list}"))) };
     ensure!(!list.to_string().contains(macaroon), "the list has the secret");
     problem(&lab.program.send("/api/v1/phones", "", &json!({ "name": "Wall", "rights": "read" }))?, "invalid_value")?;
-    problem(&lab.program.send("/api/v1/phones", "", &json!({ "name": "All", "rights": "all" }))?, "invalid_value")?;
+    problem(
+        &lab.program.send("/api/v1/phones", "", &json!({ "name": "All", "rights": "everything" }))?,
+        "invalid_value",
+    )?;
+    // One that may do everything is for the owner alone to pair.
+    let all = json!({ "name": "All", "rights": "all", "password": "not the password" });
+    problem(&lab.program.send("/api/v1/phones", "", &all)?, "proof_wrong")?;
     let narrow = lab.key("narrow", &["settings"], None)?;
     problem(&narrow.send("/api/v1/phones", "", &json!({ "name": "Sly", "rights": "read" }))?, "scope_missing")?;
     // What was told opens LND's REST, and no more of it than it should.

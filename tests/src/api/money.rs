@@ -17,10 +17,9 @@ pub(super) fn fund(lab: &mut Lab) -> Outcome {
     lab.runtime.block_on(lab.chain.call("sendtoaddress", json!([address["address"], 0.05])))?;
     lab.mine(3)?;
     lab.until_is("/api/v1/node/balances", "/chain_confirmed_sat", &"5000000".into())?;
-    let transactions = lab.program.get("/api/v1/node/transactions")?;
-    let first = &transactions["items"][0];
-    ensure!(first["direction"] == "in" && first["amount_sat"] == "5000000", "the transaction is {first}");
-    Ok(())
+    // Each list comes to the twin on its own.
+    lab.until_is("/api/v1/node/transactions", "/items/0/amount_sat", &"5000000".into())?;
+    lab.until_is("/api/v1/node/transactions", "/items/0/direction", &"in".into())
 }
 
 pub(super) fn open(lab: &mut Lab) -> Outcome {

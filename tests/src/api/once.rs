@@ -25,7 +25,7 @@ fn ticket(lab: &Lab, program: &Program, msat: u64) -> Outcome<Value> {
 }
 
 /// All at the same moment.
-fn at_once(program: &Program, tries: Vec<(String, Value)>) -> Outcome<Vec<Answer>> {
+pub(super) fn at_once(program: &Program, path: &'static str, tries: Vec<(String, Value)>) -> Outcome<Vec<Answer>> {
     let barrier = Arc::new(Barrier::new(tries.len()));
     let threads: Vec<_> = tries
         .into_iter()
@@ -33,7 +33,7 @@ fn at_once(program: &Program, tries: Vec<(String, Value)>) -> Outcome<Vec<Answer
             let (program, barrier) = (program.clone(), barrier.clone());
             thread::spawn(move || {
                 barrier.wait();
-                program.send(PATH, &once, &body)
+                program.send(path, &once, &body)
             })
         })
         .collect();
@@ -57,7 +57,7 @@ pub(super) fn same_key(lab: &mut Lab) -> Outcome {
     let before = lab.bobs_local()?;
     let body = ticket(lab, &lab.program, 2_000_000)?;
     let tries = (0..TRIES).map(|_| ("same-key-1".to_owned(), body.clone())).collect();
-    let answers = at_once(&lab.program, tries)?;
+    let answers = at_once(&lab.program, PATH, tries)?;
     for answer in &answers {
         ensure!(matches!(answer.status, 200 | 202), "one of them is answered by {}: {}", answer.status, answer.text());
     }
@@ -73,7 +73,7 @@ pub(super) fn same_ticket(lab: &mut Lab) -> Outcome {
     let before = lab.bobs_local()?;
     let body = ticket(lab, &lab.program, 3_000_000)?;
     let tries = (0..TRIES).map(|number| (format!("same-ticket-{number}"), body.clone())).collect();
-    let answers = at_once(&lab.program, tries)?;
+    let answers = at_once(&lab.program, PATH, tries)?;
     let good = answers.iter().filter(|answer| matches!(answer.status, 200 | 202)).count();
     ensure!(good == 1, "{good} of {TRIES} were answered as paid");
     for answer in answers.iter().filter(|answer| answer.status == 409) {
@@ -133,7 +133,7 @@ pub(super) fn limits(lab: &mut Lab) -> Outcome {
     let tries = (0..TRIES)
         .map(|number| Ok((format!("limits-{number:04}"), ticket(lab, &shop, 1_400_000)?)))
         .collect::<Outcome<Vec<_>>>()?;
-    let answers = at_once(&shop, tries)?;
+    let answers = at_once(&shop, PATH, tries)?;
     let paid = answers.iter().filter(|answer| matches!(answer.status, 200 | 202)).count();
     let over = answers.iter().filter(|answer| answer.text().contains("day_limit")).count();
     ensure!(paid == 2 && over == TRIES - 2, "{paid} were paid, {over} refused");

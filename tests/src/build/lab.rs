@@ -103,7 +103,7 @@ impl Lab {
     }
 
     pub(super) fn lock(&self, checkout: &Path) -> PathBuf {
-        checkout.join("image/debian").join(format!("{}.lock", self.board))
+        checkout.join("image/boards").join(&self.board).join("debian.lock")
     }
 
     /// `homebolt build` in a checkout with a cache.

@@ -138,11 +138,12 @@ impl Device {
                 built: 0,
                 lnd_version: system.version.into(),
                 development_keys: true,
+                eeprom: None,
             };
             fs::write(release_of(data, place), serde_json::to_vec(&release)?)?;
         }
         fence::admit(data, &release_of(data, 0))?;
-        let at = Place { folder: data.join("lnd"), rpc: free_port()?, rest: None };
+        let at = Place { folder: data.join("lnd"), rpc: free_port()? };
         let peer = Peer::at(&stage.systems[0].program, &stage.chain, &stage.logs, name, at, &stage.runtime)?;
         let (systems, lncli) = (stage.systems.clone(), stage.lncli.clone());
         Ok(Self { folder, systems, peer, lncli, money: None })

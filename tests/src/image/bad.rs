@@ -128,14 +128,10 @@ fn try_out(bad: &Bad, lab: &Lab, context: &Context, disk: &Path) -> Outcome {
         }
         End::FallsBack(reason) => {
             install(&mut live, &shelf, true)?;
-            let starts = |live: &Live, system: &str| live.console().matches(&starting(system)).count();
-            let before = starts(&live, "A");
+            let before = live.starts("A");
             restarts(&mut live)?;
-            until(PATIENCE, || {
-                ensure!(starts(&live, "A") > before, "system A is not started again");
-                Ok(())
-            })?;
-            ensure!(starts(&live, "B") == 3, "system B was started {} times", starts(&live, "B"));
+            live.wait_for_start("A", before, PATIENCE)?;
+            ensure!(live.starts("B") == 3, "system B was started {} times", live.starts("B"));
             live.wait_for_page(BOOT)?;
             live.wait_for_shell(BOOT)?;
             let owner = live.client().with_session(&visitor::sign_in(&live.client())?);
@@ -173,10 +169,6 @@ fn stops(lab: &Lab, context: &Context, disk: &Path) -> Outcome {
     marked_good(&mut live, "B")
 }
 
-fn starting(system: &str) -> String {
-    format!("homebolt: starting system {system}")
-}
-
 fn started(lab: &Lab, disk: &Path, name: &str, options: Options) -> Outcome<Live> {
     let mut live = lab.start(disk, name, options)?;
     live.wait_for_page(BOOT)?;
@@ -197,8 +189,5 @@ fn install(live: &mut Live, shelf: &Shelf, succeeds: bool) -> Outcome {
 fn restarts(live: &mut Live) -> Outcome {
     // The connection ends with the system.
     let _ = live.ask("systemctl reboot --no-block");
-    until(BOOT, || {
-        ensure!(live.console().contains(&starting("B")), "the boot loader did not take system B");
-        Ok(())
-    })
+    live.wait_for_start("B", 0, BOOT)
 }

@@ -123,17 +123,23 @@ fn on_the_wire(report: &mut Report, live: &mut Live) {
             ensure!(inside.contains("169.254."), "the second card has no IPv4 address:\n{inside}");
             Ok(inside)
         })?;
-        let Some(tap) = &live.tap else { return fails("there is no second card") };
         for over_v6 in [true, false] {
             for record in [Record::Aaaa, Record::A] {
-                let found = tap.ask("homelab.local", record, over_v6, Duration::from_secs(20))?;
-                let protocol = if over_v6 { "IPv6" } else { "IPv4" };
-                ensure!(!found.is_empty(), "no {record:?} record for homelab.local over {protocol}");
+                let Some(tap) = &live.tap else { return fails("there is no second card") };
+                let found = tap.ask("homelab.local", record, over_v6, Duration::from_secs(60))?;
+                if found.is_empty() {
+                    let protocol = if over_v6 { "IPv6" } else { "IPv4" };
+                    let avahi = live.ask("journalctl -b --no-pager -o short-monotonic -u avahi-daemon -n 30")?.text;
+                    return fails(format!(
+                        "no {record:?} record for homelab.local over {protocol}; avahi says\n{avahi}"
+                    ));
+                }
                 for address in found {
                     ensure!(inside.contains(&format!(" {address}/")), "{address} is not one of the box's:\n{inside}");
                 }
             }
         }
+        let Some(tap) = &live.tap else { return fails("there is no second card") };
         let other = tap.ask("nobody.local", Record::Aaaa, true, Duration::from_secs(3))?;
         ensure!(other.is_empty(), "a name that is not the box's is answered with {other:?}");
         Ok(())

@@ -30,7 +30,7 @@ pub(crate) fn run(report: &mut Report, lab: &Lab, disk: &Path) {
         }
         let begin = live.shell("head -c 1048576 /dev/homebolt/data | tr -d '\\0' | wc -c")?;
         ensure!(begin.trim() == "0", "the partition was changed: {begin} bytes at its beginning");
-        act(&live, &[("action", "data-format"), ("code", &old), ("confirm", SERIAL)], "/claim")?;
+        act(&mut live, &[("action", "data-format"), ("code", &old), ("confirm", SERIAL)], "/claim")?;
         // The console's last picture may still be the one from before the restart.
         let code = until(Duration::from_secs(60), || {
             let code = live.code()?;
@@ -50,7 +50,7 @@ pub(crate) fn run(report: &mut Report, lab: &Lab, disk: &Path) {
         let mut live = start(lab, disk, "data-damaged")?;
         faulty(&mut live, "The data partition is damaged", "a repair may bring it back")?;
         let code = live.code()?;
-        act(&live, &[("action", "data-repair"), ("code", &code)], "/sign-in")?;
+        act(&mut live, &[("action", "data-repair"), ("code", &code)], "/sign-in")?;
         visitor::sign_in(&live.client()).map(|_| ())
     });
     report.test("a missing data partition: the box says so and starts no wallet", || {
@@ -103,15 +103,16 @@ pub(super) fn faulty(live: &mut Live, title: &str, detail: &str) -> Outcome {
 }
 
 /// Asks for something on the page and waits until the box has restarted and its start page leads to `door`.
-fn act(live: &Live, form: &[(&str, &str)], door: &str) -> Outcome {
+fn act(live: &mut Live, form: &[(&str, &str)], door: &str) -> Outcome {
     let answer = live.client().post("/recovery", form)?;
     ensure!(answer.status == 303, "it is answered by {}: {}", answer.status, visitor::complaint(&answer));
-    until(BOOT, || {
+    let led = until(BOOT, || {
         let answer = live.client().within(Duration::from_secs(4)).get("/")?;
         let page = answer.text();
         let at = page.find("That did not work").or_else(|| page.find("<h1>")).unwrap_or_default();
         let seen: String = page[at..].chars().take(300).collect();
         ensure!(answer.location() == door, "the start page answers {}: {seen}", answer.status);
         Ok(())
-    })
+    });
+    live.or_why(led)
 }

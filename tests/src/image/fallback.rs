@@ -104,12 +104,14 @@ fn recovers(report: &mut Report, lab: &Lab, disk: &Path, context: &Context) {
             }
             ensure!(page.contains("data partition is there and sound"), "the page does not see the data: {page}");
             ensure!(page.contains("<td>gate:ok</td>"), "the page does not show the last starts: {page}");
-            let console = live.console();
-            ensure!(
-                console.contains("RECOVERY. Neither of the two systems"),
-                "the console does not say it:\n{console}"
-            );
-            ensure!(console.contains("http://10.0.2.15"), "the console shows no address:\n{console}");
+            // The page may answer before the screen is drawn anew.
+            until(Duration::from_secs(60), || {
+                let console = live.console();
+                for words in ["RECOVERY. Neither of the two systems", "http://10.0.2.15"] {
+                    ensure!(console.contains(words), "the console does not say {words:?}:\n{}", tail(&console, 5));
+                }
+                Ok(())
+            })?;
 
             let broken = folder.path().join("broken.raucb");
             fs::write(&broken, vec![7; 100_000])?;

@@ -8,8 +8,9 @@ use std::{
 };
 
 use homebolt::{
+    build::borrowed::OVMF,
     image,
-    qemu::{self, Cache, Guest, Machine, Output, Running},
+    qemu::{self, Cache, Guest, Kind, Machine, Output, Running, X86_64},
     run,
 };
 use release::Manifest;
@@ -18,7 +19,7 @@ use super::chip::{Chip, Powered};
 use crate::{
     Context,
     http::Client,
-    report::{Outcome, ensure, fails, tail, until},
+    report::{Fault, Outcome, ensure, fails, tail, until},
     screen::Screen,
     visitor,
     wire::Tap,
@@ -42,6 +43,8 @@ pub(crate) struct Lab {
     pub(crate) image: PathBuf,
     pub(crate) manifest: Manifest,
     pub(crate) logs: PathBuf,
+    kind: &'static Kind,
+    uefi: Option<(PathBuf, PathBuf)>,
     folder: tempfile::TempDir,
     /// The same for all machines, so that a browser stays with its box over restarts.
     https: u16,
@@ -57,6 +60,9 @@ impl Lab {
         let manifest = image::manifest(&image, None)?;
         let (board, base) = (&manifest.release.board, &manifest.release.base);
         ensure!(*board == context.board && *base == context.base, "the image is of board {board} and base {base}");
+        let Some(kind) = Kind::of_board(board) else { return fails(format!("QEMU has no machine for board {board}")) };
+        let uefi = if *kind == X86_64 { Some(OVMF.prepare()?) } else { None };
+        let uefi = uefi.map(|code| (code.clone(), code.with_file_name("OVMF_VARS_4M.fd")));
         // Sparse disks, several GB in the end: not for a /tmp in memory.
         let parent = context.root.join("out/test-disks");
         fs::create_dir_all(&parent)?;
@@ -65,7 +71,18 @@ impl Lab {
         }
         let folder = tempfile::tempdir_in(&parent)?;
         let (https, http, moved) = (qemu::free_port()?, qemu::free_port()?, qemu::free_port()?);
-        Ok(Self { image, manifest, logs: context.logs.join("image"), folder, https, http, moved, owned: None })
+        Ok(Self {
+            image,
+            manifest,
+            logs: context.logs.join("image"),
+            kind,
+            uefi,
+            folder,
+            https,
+            http,
+            moved,
+            owned: None,
+        })
     }
 
     /// A new disk with the image on it.
@@ -78,6 +95,11 @@ impl Lab {
 
     pub(crate) fn keep_owned(&mut self, disk: PathBuf) {
         self.owned = Some(disk);
+    }
+
+    /// Whether U-Boot starts machines for this board.
+    pub(crate) fn has_u_boot(&self) -> bool {
+        self.kind.u_boot.is_some()
     }
 
     /// The disk that the part `boot` left, or one that is made for the parts that need it.
@@ -128,16 +150,16 @@ impl Lab {
         // Paths of sockets are short, whatever the checkout is called.
         let folder = tempfile::Builder::new().prefix("homebolt-vm-").tempdir()?;
         let mut machine = Machine::new(disk, folder.path());
+        (machine.kind, machine.uefi, machine.u_boot) = (self.kind, self.uefi.clone(), options.u_boot);
         machine.serial = SERIAL.into();
         machine.more = more.iter().map(|(path, serial)| (path.to_path_buf(), (*serial).to_owned())).collect();
         machine.throw_away = options.throw_away;
         machine.watchdog = options.watchdog;
         machine.record = options.record.then(|| log_of_writes(disk));
         machine.cache = match options {
-            Options { throw_away: true, .. } => Cache::Unsafe,
             Options { record: true, .. } => Cache::Writeback,
             Options { uncached: true, .. } => Cache::None,
-            _ => Cache::Writethrough,
+            _ => Cache::Unsafe,
         };
         machine.forwards = vec![(self.https, 8443), (self.http, 80)];
         if options.moved {
@@ -184,6 +206,8 @@ pub(crate) struct Options {
     pub(crate) uncached: bool,
     /// The clock has lost its battery.
     pub(crate) clock_of_1970: bool,
+    /// Started by U-Boot. It does not hand on what makes a root shell: there is none.
+    pub(crate) u_boot: bool,
 }
 
 /// Beside the disk.
@@ -240,11 +264,7 @@ impl Live {
             }
             self.running()?.check()?;
             if Instant::now() > end {
-                return fails(format!(
-                    "no page after {} s; the console's end:\n{}",
-                    limit.as_secs(),
-                    tail(&self.console(), 15)
-                ));
+                return self.or_why(fails(format!("no page after {} s", limit.as_secs())));
             }
             thread::sleep(Duration::from_millis(200));
         }
@@ -274,7 +294,7 @@ impl Live {
 
     /// Waits until the box has restarted since `boot`, and its page answers.
     pub(crate) fn wait_for_other_boot(&mut self, boot: &str, limit: Duration) -> Outcome {
-        until(limit, || {
+        let restarted = until(limit, || {
             self.wait_for_shell(Duration::from_secs(20))?;
             ensure!(
                 self.boot_id()? != boot,
@@ -282,7 +302,8 @@ impl Live {
                 self.ask("cat /run/homebolt/move.json")?.text
             );
             Ok(())
-        })?;
+        });
+        self.or_why(restarted)?;
         self.wait_for_page(BOOT).map(|_| ())
     }
 
@@ -318,6 +339,34 @@ impl Live {
     /// All that the serial console has shown since the power came.
     pub(crate) fn console(&self) -> String {
         self.running.as_ref().map(Running::console).unwrap_or_default()
+    }
+
+    /// How often the boot loader has taken the system in that slot since the power came.
+    pub(crate) fn starts(&self, slot: &str) -> usize {
+        self.console().matches(&format!("homebolt: starting system {slot}")).count()
+    }
+
+    /// Waits until the boot loader takes the system in that slot for the first time, or once more.
+    pub(crate) fn wait_for_start(&mut self, slot: &str, before: usize, limit: Duration) -> Outcome {
+        let started = until(limit, || {
+            ensure!(self.starts(slot) > before, "the boot loader did not take system {slot}");
+            Ok(())
+        });
+        self.or_why(started)
+    }
+
+    /// Adds to a failure what a box that hangs says of itself: by its shell what it waits for, or where its processors are
+    /// and how far the console came.
+    pub(crate) fn or_why<T>(&mut self, outcome: Outcome<T>) -> Outcome<T> {
+        let Err(Fault::Fails(late)) = outcome else { return outcome };
+        let seen = match self.ask("systemctl list-jobs --no-legend; journalctl --no-pager -n 30") {
+            Ok(output) => output.text,
+            Err(silent) => {
+                let processors = self.running().and_then(|running| Ok(running.monitor().processors()?));
+                format!("{silent:?}; {processors:?}; the console's end:\n{}", tail(&self.console(), 25))
+            }
+        };
+        fails(format!("{late}:\n{seen}"))
     }
 
     /// The newest picture on the serial console.

@@ -48,10 +48,12 @@ pub(crate) fn run(report: &mut Report, lab: &Lab, context: &Context) {
         .test("a server that stops in the middle costs time, and the job goes on by itself when it is back", || {
             install(&mut live, &shelf)
         });
-    if installed.is_some() {
+    let kept = installed.and_then(|()| {
         report.test("the new system starts, passes its health gate, and the report says that it is kept", || {
             restart(&mut live)
-        });
+        })
+    });
+    if kept.is_some() {
         report.test("the owner goes back to the other system by typing its version", || go_back(&mut live, lab));
     }
     live.cut_power();
@@ -124,7 +126,7 @@ pub(crate) fn bundle(context: &Context, image: &Path, out: &Path, keys: Option<&
 /// Runs the tool that people have.
 pub(crate) fn homebolt(context: &Context, words: impl FnOnce(&mut Command) -> &mut Command) -> Outcome {
     let mut command = Command::new("cargo");
-    command.args(["run", "--quiet", "--package", "homebolt", "--"]).current_dir(&context.root);
+    command.args(["run", "--quiet", "--bin", "homebolt", "--"]).current_dir(&context.root);
     let output = words(&mut command).output()?;
     ensure!(output.status.success(), "homebolt failed: {}", tail(&String::from_utf8_lossy(&output.stderr), 10));
     Ok(())
@@ -254,10 +256,7 @@ fn restart(live: &mut Live) -> Outcome {
     if let Ok((false, said)) = ask(live, "update-restart", "") {
         return fails(format!("refused: {said}"));
     }
-    until(RESTART, || {
-        ensure!(live.console().contains("homebolt: starting system B"), "the boot loader did not take system B");
-        Ok(())
-    })?;
+    live.wait_for_start("B", 0, RESTART)?;
     live.wait_for_other_boot(&boot, BOOT)?;
     kept(live, "B")
 }

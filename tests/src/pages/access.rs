@@ -2,9 +2,8 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use totp_rs::{Builder, Secret};
-
 use crate::{
+    authenticator,
     axe::Axe,
     browser::{Browser, Driver},
     gallery::Gallery,
@@ -50,14 +49,6 @@ fn now() -> Outcome<u64> {
     Ok(SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs())
 }
 
-/// What an authenticator app shows for that key at that time.
-fn app(key: &str, at: u64) -> Outcome<String> {
-    let secret =
-        Secret::try_from_base32(key.replace(' ', "")).map_err(|error| Fault::Fails(format!("{key}: {error:?}")))?;
-    let totp = Builder::new().with_secret(secret).build().map_err(|error| Fault::Fails(format!("{key}: {error:?}")))?;
-    Ok(totp.generate(at).to_string())
-}
-
 /// The text of elements `<code>` or `<code class="copy">` on a page.
 fn codes(page: &str) -> Vec<String> {
     let parts = page.split("<code").skip(1).filter_map(|part| part.split_once('>')?.1.split_once("</code>"));
@@ -79,7 +70,7 @@ fn second_factor(manager: &Manager) -> Outcome {
     let wrong = patiently(&owner, "/settings/second-factor/confirm", &[("code", "000000")])?;
     ensure!(wrong.status == 422, "a wrong first code is answered by {}", wrong.status);
     ensure!(visitor::sign_in(&client).is_ok(), "an unconfirmed factor is asked for");
-    let first = app(&key, now()?)?;
+    let first = authenticator::code(&key, now()?)?;
     let on = patiently(&owner, "/settings/second-factor/confirm", &[("code", &first)])?;
     let recovery = codes(&on.text());
     ensure!(recovery.len() == 10, "{} recovery codes are shown", recovery.len());
@@ -97,7 +88,7 @@ fn second_factor(manager: &Manager) -> Outcome {
     let used = patiently(&client, "/sign-in", &[("password", PASSWORD), ("code", &first)])?;
     ensure!(used.status == 403, "the code that turned it on is answered by {}", used.status);
 
-    let next = app(&key, now()? + 30)?;
+    let next = authenticator::code(&key, now()? + 30)?;
     let good = patiently(&client, "/sign-in", &[("password", PASSWORD), ("code", &next)])?;
     ensure!(good.status == 303 && good.session().is_some(), "the next code is answered by {}", good.status);
     let again = patiently(&client, "/sign-in", &[("password", PASSWORD), ("code", &next)])?;
@@ -229,7 +220,7 @@ fn turn_on(manager: &Manager, browser: &Browser, mut gallery: Option<&mut Galler
     browser.wait_for_text("h1", "Scan this")?;
     look("second-factor-scan")?;
     let key = browser.text(".copy")?;
-    browser.fill("#code", &app(&key, now()?)?)?;
+    browser.fill("#code", &authenticator::code(&key, now()?)?)?;
     browser.click("main form button")?;
     browser.wait_for_text("h1", "recovery codes")?;
     look("second-factor-recovery")?;

@@ -147,7 +147,7 @@ fn live(browser: &Browser, confirm: &str) -> Outcome {
 
 /// Takes the change back; `browser` is on the page of the network afterwards.
 fn withdraw(browser: &Browser, origin: &str) -> Outcome {
-    browser.click("form[action='/network/withdraw'] button")?;
+    browser.submit("form[action='/network/withdraw'] button")?;
     until(Duration::from_secs(20), || {
         browser.open(&format!("{origin}/settings/network"))?;
         let seen = browser.text("main")?;

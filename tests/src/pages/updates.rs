@@ -111,6 +111,7 @@ impl Publisher {
             built: 1_700_000_001,
             lnd_version: "v0.22.0-beta".into(),
             development_keys: false,
+            eeprom: None,
         };
         let notes =
             [("en", "Payments are found faster.\nThe page of channels is easier to read on a phone."), ("de", "Neu.")];

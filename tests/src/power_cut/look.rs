@@ -35,11 +35,22 @@ pub(crate) struct Promise {
     pub(crate) contents: Vec<String>,
 }
 
+/// Files that were erased together from a place in the log on: all of them are there, or none, or the wish that goes on with it
+/// at the next start.
+#[derive(Debug, Clone)]
+pub(crate) struct Erasure {
+    pub(crate) from: u64,
+    /// Below the partition's root.
+    pub(crate) paths: Vec<&'static str>,
+    pub(crate) wish: &'static str,
+}
+
 /// Looks, with room for a copy of the data partition.
 #[derive(Debug)]
 pub(crate) struct Looker<'a> {
     pub(crate) work: &'a Path,
     pub(crate) promises: &'a [Promise],
+    pub(crate) erasure: Option<&'a Erasure>,
 }
 
 impl Looker<'_> {
@@ -67,17 +78,37 @@ impl Looker<'_> {
                 self.file(&copy, promise.path, &promise.contents)?;
             }
         }
-        Ok(())
+        match self.erasure {
+            Some(erasure) if erasure.from <= place => {
+                erased(erasure, |path| content(&copy, path).map(|found| !found.is_empty()))
+            }
+            _ => Ok(()),
+        }
     }
 
     fn file(&self, image: &Path, path: &str, contents: &[String]) -> Result<(), String> {
-        let request = format!("cat /{path}");
-        let output = Command::new("/sbin/debugfs").arg("-R").arg(request).arg(image).output();
-        let found = String::from_utf8_lossy(&output.map_err(|error| error.to_string())?.stdout).into_owned();
+        let found = content(image, path)?;
         match contents.iter().any(|content| content.trim_end() == found.trim_end()) {
             true => Ok(()),
             false => Err(format!("{path} holds {found:?}, not one of {contents:?}")),
         }
+    }
+}
+
+/// A file of the file system in the image; empty where there is none.
+fn content(image: &Path, path: &str) -> Result<String, String> {
+    let request = format!("cat /{path}");
+    let output = Command::new("/sbin/debugfs").arg("-R").arg(request).arg(image).output();
+    Ok(String::from_utf8_lossy(&output.map_err(|error| error.to_string())?.stdout).into_owned())
+}
+
+/// Nothing is left half erased with nobody to go on.
+fn erased(erasure: &Erasure, is_there: impl Fn(&str) -> Result<bool, String>) -> Result<(), String> {
+    let there = erasure.paths.iter().map(|path| is_there(path)).collect::<Result<Vec<_>, _>>()?;
+    let is_half = there.iter().any(|is| *is) && !there.iter().all(|is| *is);
+    match is_half && !is_there(erasure.wish)? {
+        true => Err(format!("of {:?} there are {there:?}, and no {}", erasure.paths, erasure.wish)),
+        false => Ok(()),
     }
 }
 
@@ -153,6 +184,19 @@ fn run<const N: usize>(program: &str, arguments: [&OsStr; N]) -> Result<(Option<
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_half_erased_needs_the_wish_that_goes_on() {
+        let erasure = Erasure { from: 0, paths: vec!["lnd/wallet", "fence"], wish: "wish" };
+        let with = |files: &'static [&str]| erased(&erasure, |path| Ok(files.contains(&path)));
+        for good in [&["lnd/wallet", "fence"][..], &["lnd/wallet", "fence", "wish"], &["fence", "wish"], &["wish"], &[]]
+        {
+            assert_eq!(with(good), Ok(()), "{good:?}");
+        }
+        for bad in [&["fence"][..], &["lnd/wallet"]] {
+            assert!(with(bad).is_err(), "{bad:?}");
+        }
+    }
 
     #[test]
     fn a_mark_that_the_next_mount_takes_away_is_no_error_and_a_lost_folder_is_one() {

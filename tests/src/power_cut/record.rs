@@ -3,7 +3,7 @@
 use std::{
     fs,
     path::{Path, PathBuf},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use crate::{
@@ -17,10 +17,13 @@ use crate::{
     visitor,
 };
 
-use super::look::Promise;
+use super::look::{Erasure, Promise};
 
 /// What the owner has stored before anything is updated.
 const TREASURE: &str = "what the owner stored must be there after every cut";
+
+/// Stands for the wallet, which is erased first.
+const WALLET: &str = "lnd/treasure";
 
 /// What was recorded.
 #[derive(Debug)]
@@ -29,11 +32,20 @@ pub(crate) struct Recording {
     /// What the box did, and the log's length when it began to.
     pub(crate) phases: Vec<(String, u64)>,
     pub(crate) promises: Vec<Promise>,
+    pub(crate) erasure: Option<Erasure>,
+    /// Bytes that the newer bundle cost on the wire, and how long RAUC took with them.
+    pub(crate) install: (u64, Duration),
 }
 
 impl Recording {
     fn new(disk: &Path) -> Self {
-        Self { log: log_of_writes(disk), phases: Vec::new(), promises: Vec::new() }
+        Self {
+            log: log_of_writes(disk),
+            phases: Vec::new(),
+            promises: Vec::new(),
+            erasure: None,
+            install: Default::default(),
+        }
     }
 
     fn length(&self) -> Outcome<u64> {
@@ -53,7 +65,7 @@ impl Recording {
     }
 }
 
-/// Runs the box from its first start through an update to its way back by hand. The newer bundle, of a newer LND by its name,
+/// Runs the box from its first start through an update and its way back by hand to a new box. The newer bundle, of a newer LND by its name,
 /// lies on the shelf.
 pub(crate) fn record(lab: &Lab, disk: &Path, shelf: &Shelf, bundle: &str) -> Outcome<Recording> {
     let mut recording = Recording::new(disk);
@@ -83,7 +95,10 @@ pub(crate) fn record(lab: &Lab, disk: &Path, shelf: &Shelf, bundle: &str) -> Out
     recording.promise("system/fence.json", &[&older])?;
 
     recording.begin("RAUC installs")?;
+    shelf.sent();
+    let start = Instant::now();
     let (code, said) = rauc(&mut live, shelf, bundle)?;
+    recording.install = (shelf.sent(), start.elapsed());
     ensure!(code == 0, "RAUC ends with {code}:\n{said}");
     // Root's own job does this once it has read the slot back.
     live.shell("rauc status mark-active other")?;
@@ -109,6 +124,9 @@ pub(crate) fn record(lab: &Lab, disk: &Path, shelf: &Shelf, bundle: &str) -> Out
         refused.text
     );
 
+    recording.begin("back to a new box")?;
+    reset(&mut live, &mut recording, &newer)?;
+
     recording.begin("switched off")?;
     live.switch_off()?;
     Ok(recording)
@@ -121,20 +139,43 @@ fn fence(lnd: &str) -> String {
     format!("{{\"lnd_version\":\"{lnd}\"}}\n")
 }
 
-/// Restarts into that system, and waits until it is marked good.
-fn restart(live: &mut Live, system: &str) -> Outcome {
+/// Has the data erased as the manager asks for it, with something where LND has its wallet.
+fn reset(live: &mut Live, recording: &mut Recording, fence: &str) -> Outcome {
+    live.shell(&format!("mkdir -p /data/lnd && printf '{TREASURE}' >/data/{WALLET} && sync /data/{WALLET} /data/lnd"))?;
+    recording.promise("homebolt/treasure", &[TREASURE, ""])?;
+    recording.promise("system/fence.json", &[fence, ""])?;
+    let paths = vec![WALLET, "homebolt/treasure", "system/fence.json"];
+    recording.erasure = Some(Erasure { from: recording.length()?, paths, wish: homebolt_boot::reset::WISH });
     let begun = live.console().len();
-    // The connection ends with the system.
-    let _ = live.ask("systemctl reboot --no-block");
+    let serial = live.shell("cat /run/homebolt/boot.json")?;
+    let serial: serde_json::Value = serde_json::from_str(&serial)?;
+    let serial = serial["data"]["serial"].as_str().filter(|serial| !serial.is_empty()).unwrap_or("ERASE").to_owned();
+    live.shell(&format!(
+        "printf '%s' '{{\"serial\":\"{serial}\"}}' >/run/homebolt/manager/.x && \
+         mv /run/homebolt/manager/.x /run/homebolt/manager/request/factory-reset"
+    ))?;
     until(BOOT, || {
         let console = live.console();
-        let since = console.get(begun..).unwrap_or_default();
-        ensure!(
-            since.contains(&format!("homebolt: starting system {system}")),
-            "the boot loader did not take system {system}"
-        );
+        ensure!(console.get(begun..).unwrap_or_default().contains("homebolt: starting system"), "it does not restart");
         Ok(())
     })?;
+    live.wait_for_page(BOOT)?;
+    live.wait_for_shell(BOOT)?;
+    let left =
+        live.shell(&format!("ls -d /data/{WALLET} /data/homebolt/treasure /data/system/fence.json 2>/dev/null; true"))?;
+    ensure!(left.trim().is_empty(), "it is not erased: {left}");
+    for path in ["homebolt/treasure", "system/fence.json"] {
+        recording.promise(path, &[""])?;
+    }
+    Ok(())
+}
+
+/// Restarts into that system, and waits until it is marked good.
+fn restart(live: &mut Live, system: &str) -> Outcome {
+    let before = live.starts(system);
+    // The connection ends with the system.
+    let _ = live.ask("systemctl reboot --no-block");
+    live.wait_for_start(system, before, BOOT)?;
     live.wait_for_page(BOOT)?;
     live.wait_for_shell(BOOT)?;
     marked_good(live, system)

@@ -31,7 +31,7 @@ use crate::report::{Fault, Outcome, fails};
 pub(crate) struct Plan {
     /// Every write is torn at each of its sectors, not only those that decide what starts.
     pub(crate) every_sector: bool,
-    /// So many closer looks, every other one in the middle of a write.
+    /// So many closer looks in each phase, every other one in the middle of a write.
     pub(crate) looks: u64,
 }
 
@@ -44,6 +44,8 @@ pub(crate) struct Sweep<'a> {
     /// Another copy of it.
     pub(crate) forgetful: &'a File,
     pub(crate) versions: &'a [Version],
+    /// Where in the log each phase begins, in order; the first with the log.
+    pub(crate) phases: &'a [u64],
     pub(crate) plan: Plan,
 }
 
@@ -101,14 +103,19 @@ impl Sweep<'_> {
         let mut side = Side::of(self.disk, &layout, self.versions)?;
         let mut kept = Side::of(self.forgetful, &layout, self.versions)?;
         let entries = self.open()?.collect::<Result<Vec<_>, _>>()?;
-        let writes = entries.iter().filter(|entry| matches!(entry.action, Action::Write { .. })).count() as u64;
+        let phase = |place: u64| self.phases.iter().rposition(|start| *start <= place).unwrap_or_default();
+        // Writes of each phase, all and done.
+        let mut writes = vec![(0_u64, 0_u64); self.phases.len().max(1)];
+        for entry in entries.iter().filter(|entry| matches!(entry.action, Action::Write { .. })) {
+            writes[phase(entry.place)].0 += 1;
+        }
         let mut log = self.open()?;
         let mut data = |entry: &Entry, place: u64| -> Outcome<Vec<u8>> {
             let mut bytes = vec![0; usize::try_from(entry.length)?];
             log.read(place, 0, &mut bytes)?;
             Ok(bytes)
         };
-        let (mut unflushed, mut done) = (Vec::<(Entry, u64)>::new(), 0);
+        let mut unflushed = Vec::<(Entry, u64)>::new();
         for entry in &entries {
             tally.at(entry.place);
             match entry.action {
@@ -121,12 +128,14 @@ impl Sweep<'_> {
                 }
                 Action::Write { data: place } => {
                     let bytes = data(entry, place)?;
-                    let is_look = (done + 1) * self.plan.looks / writes != done * self.plan.looks / writes;
-                    let mut within = (is_look && done % 2 == 1).then_some(&mut look);
+                    let (all, done) = &mut writes[phase(entry.place)];
+                    let looks = |done: u64| done * self.plan.looks / *all;
+                    let is_look = looks(*done + 1) != looks(*done);
+                    let mut within = (is_look && *done % 2 == 1).then_some(&mut look);
                     self.write(&mut side, entry, &bytes, tally, |side| {
                         within.take().map(|look| look(side, entry.place))
                     })?;
-                    if is_look && done % 2 == 0 {
+                    if is_look && *done % 2 == 0 {
                         tally.look(look(&side, entry.place));
                     }
                     unflushed.push((*entry, place));
@@ -135,7 +144,7 @@ impl Sweep<'_> {
                         let deciding = deciding.map(|(entry, place)| Ok((entry.start, data(entry, *place)?)));
                         forget(&kept, &deciding.collect::<Outcome<Vec<_>>>()?, tally);
                     }
-                    done += 1;
+                    *done += 1;
                 }
             }
         }

@@ -132,7 +132,8 @@ impl Scene {
         };
         let (disk, forgetful) = (open("disk"), open("forgetful"));
         let versions = versions();
-        let sweep = Sweep { log: &self.path("log"), disk: &disk, forgetful: &forgetful, versions: &versions, plan };
+        let (disk, forgetful, phases) = (&disk, &forgetful, &[0]);
+        let sweep = Sweep { log: &self.path("log"), disk, forgetful, versions: &versions, phases, plan };
         let mut tally = Tally::new(&[("test".into(), 0)]);
         let swept = sweep.run(&mut tally, |_, place| look(place));
         assert!(swept.is_ok(), "{swept:?}");

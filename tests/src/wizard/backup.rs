@@ -218,7 +218,7 @@ pub(super) fn stick(stage: &Stage, browser: &Browser, gallery: &mut Gallery) -> 
     }
     browser.open(&stage.url("/setup/backup/stick"))?;
     browser.click("form[action='/setup/backup/sticks'] button")?;
-    browser.wait_for_text("main", super::root::STICK)?;
+    browser.wait_for_text("main", crate::root::STICK)?;
     gallery.look(browser, "backup-stick")?;
     browser.click("form[action='/setup/backup/stick'] button")?;
     browser.wait_for("/setup/backup/test")?;
@@ -226,7 +226,7 @@ pub(super) fn stick(stage: &Stage, browser: &Browser, gallery: &mut Gallery) -> 
     browser.click("form[action='/setup/backup/use'] button")?;
     browser.wait_for("/backups")?;
     let mount = stage.manager.run_file("stick");
-    let folder = mount.join("homebolt").join(super::root::STICK);
+    let folder = mount.join("homebolt").join(crate::root::STICK);
     let count = until(SOON, || {
         let copies = listed(&folder)?;
         ensure!(!copies.is_empty(), "no copy is on the stick");

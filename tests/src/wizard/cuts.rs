@@ -2,7 +2,7 @@
 
 use std::{fs, path::Path, process::Command, thread, time::Duration};
 
-use super::{SOON, Stage, root::FakeRoot, second};
+use super::{SOON, Stage, second};
 use crate::{
     backup::servers::is_root,
     bitcoind::node::Node as Bitcoind,
@@ -10,7 +10,9 @@ use crate::{
     manager::{Manager, sound},
     peer::Peer,
     report::{Outcome, Report, ensure, skip, until},
-    road, visitor,
+    road,
+    root::FakeRoot,
+    visitor,
 };
 
 pub(super) fn run(report: &mut Report, stage: &Stage, program: &Path, lnd: &Path) {

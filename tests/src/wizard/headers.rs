@@ -11,12 +11,14 @@ use release::HeadersKind;
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 
-use super::{SOON, root::FakeRoot};
+use super::SOON;
 use crate::{
     bitcoind::node::Node as Bitcoind,
     manager::{Manager, sound},
     report::{Fault, Outcome, Report, ensure, until},
-    road, visitor,
+    road,
+    root::FakeRoot,
+    visitor,
 };
 
 /// Height of the last header that is brought, and how many blocks came later.

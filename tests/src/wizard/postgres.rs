@@ -12,13 +12,15 @@ use homebolt::{build::borrowed::POSTGRES, qemu::free_port};
 use tokio::runtime::Runtime;
 use tokio_postgres::NoTls;
 
-use super::{SOON, root::FakeRoot};
+use super::SOON;
 use crate::{
     bitcoind::node::Node as Bitcoind,
     http::Client,
     manager::{Manager, sound},
     report::{Outcome, Report, ensure, until},
-    road, visitor,
+    road,
+    root::FakeRoot,
+    visitor,
 };
 
 const USER: &str = "lnd";

@@ -6,13 +6,14 @@ use lnd::{Client, Config};
 use tokio::runtime::Runtime;
 use twin::{LndState, Sat};
 
-use super::{SOON, Stage, root::FakeRoot};
+use super::{SOON, Stage};
 use crate::{
     browser::Driver,
     gallery::Gallery,
     manager::{Manager, sound},
     report::{Outcome, ensure, fails, until},
     road,
+    root::FakeRoot,
     visitor::{self, PASSWORD},
 };
 

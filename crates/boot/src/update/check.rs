@@ -233,6 +233,7 @@ mod tests {
             built: 1_700_000_000,
             lnd_version: lnd.into(),
             development_keys: true,
+            eeprom: None,
         }
     }
 

@@ -313,6 +313,7 @@ mod tests {
             built: 0,
             lnd_version: lnd.into(),
             development_keys: false,
+            eeprom: None,
         };
         let fence = LndVersion::parse("v0.21.2-beta");
         assert_eq!(above_fence(&release("v0.21.2-beta"), fence), Ok(()));

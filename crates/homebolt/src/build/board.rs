@@ -1,12 +1,16 @@
 //! Boards and the disk layout, as `image/` describes them.
 
-use std::{fs, path::Path};
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+};
 
 use serde::{Deserialize, de::DeserializeOwned};
 
 use super::error::{At, Error, in_toml};
 
-/// `image/boards/<name>.toml`.
+/// `image/boards/<name>/board.toml`.
 #[derive(Debug, Deserialize)]
 pub struct Board {
     pub name: String,
@@ -15,9 +19,18 @@ pub struct Board {
     pub debian: Debian,
     pub grub: Grub,
     pub kernel: Kernel,
+    /// What the board's own firmware wants to find on the EFI partition, by its name there. Nothing on a box ever writes to
+    /// it.
+    #[serde(default)]
+    pub loader: BTreeMap<String, LoaderFile>,
     #[serde(default)]
     pub imager: Imager,
+    /// The oldest EEPROM that images are tried with, by the day it was built.
+    #[serde(default, with = "day::option")]
+    pub eeprom: Option<time::Date>,
 }
+
+time::serde::format_description!(day, Date, "[year]-[month]-[day]");
 
 /// What Raspberry Pi Imager is told of the board.
 #[derive(Debug, Default, Deserialize)]
@@ -27,6 +40,17 @@ pub struct Imager {
     /// Imager's own names of the devices that the image is for; none: it is offered for all.
     #[serde(default)]
     pub devices: Vec<String>,
+}
+
+/// Where a file of the loader comes from.
+#[derive(Debug, Deserialize)]
+#[serde(untagged, deny_unknown_fields)]
+pub enum LoaderFile {
+    /// The board's folder.
+    Here { here: String },
+    /// A path in one of the packages of `debian.loader` or beside the kernel's device trees, and below Buildroot's
+    /// `images`.
+    Made { debian: String, buildroot: String },
 }
 
 #[derive(Debug, Deserialize)]
@@ -47,11 +71,14 @@ pub struct Go {
 #[derive(Debug, Deserialize)]
 pub struct Debian {
     pub arch: String,
-    /// Name of the kernel's meta package.
+    /// Name of the kernel's meta package; behind a slash the suite, where it is another.
     pub kernel: String,
     /// The package with GRUB's modules, where the tools have none for the board.
     #[serde(default)]
     pub grub: Option<String>,
+    /// Packages with what the board's firmware starts, and with the firmware itself.
+    #[serde(default)]
+    pub loader: Vec<String>,
     /// Runs the board's programs, where the host cannot.
     #[serde(default)]
     pub emulator: Option<Emulator>,
@@ -120,14 +147,19 @@ impl Board {
         let folder = source.join("image/boards");
         let mut known = Vec::new();
         for entry in fs::read_dir(&folder).at("list", &folder)?.flatten() {
-            known.extend(entry.file_name().to_string_lossy().strip_suffix(".toml").map(str::to_owned));
+            known.push(entry.file_name().to_string_lossy().into_owned());
         }
         known.sort();
         // Chosen from what is there: a name is never a path.
         if !known.iter().any(|board| board == name) {
             return Err(Error::NoBoard(name.to_owned(), known.join(", ")));
         }
-        read(&folder.join(format!("{name}.toml")))
+        read(&Self::folder(source, name).join("board.toml"))
+    }
+
+    /// All that there is of a board, in a checkout.
+    pub fn folder(source: &Path, name: &str) -> PathBuf {
+        source.join("image/boards").join(name)
     }
 }
 

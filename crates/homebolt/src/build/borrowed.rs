@@ -1,4 +1,4 @@
-//! Programs of Debian that tests need and nobody wants installed: a real bitcoind, a real Postgres, an access point. No
+//! What tests need of Debian and nobody wants installed: a real bitcoind, a real Postgres, an access point, firmware. No
 //! image carries them.
 //!
 //! Each is taken with its libraries from a newer suite than the host's and runs with the loader it came with, so nothing is
@@ -23,7 +23,7 @@ use super::{
 
 const SUITE: &str = "forky";
 /// Where a package's programs may be; a last part of `*` stands for the only folder there.
-const FOLDERS: [&str; 3] = ["usr/bin", "usr/sbin", "usr/lib/postgresql/*/bin"];
+const FOLDERS: [&str; 4] = ["usr/bin", "usr/sbin", "usr/lib/postgresql/*/bin", "usr/share/OVMF"];
 
 /// What is taken.
 #[derive(Debug)]
@@ -32,7 +32,7 @@ pub struct Borrowed {
     packages: &'static [&'static str],
     /// Drawn in by dependencies and not needed to run it.
     drop: &'static [&'static str],
-    /// The first is the one that is asked for; the others stand beside it.
+    /// The first is the one that is asked for; the others stand beside it. A file that cannot be run stays as it is.
     programs: &'static [&'static str],
 }
 
@@ -65,6 +65,15 @@ pub const HOSTAPD: Borrowed = Borrowed {
     packages: &["hostapd", "iw"],
     drop: &["systemd", "libsystemd-shared", "debconf"],
     programs: &["hostapd", "iw"],
+};
+
+/// UEFI firmware for PCs. With Debian 12's, of November 2022, a machine was seen to stop for ever in GRUB on a busy computer;
+/// a likely reason, timer interrupts within timer interrupts without a bound, is mended in edk2 since.
+pub const OVMF: Borrowed = Borrowed {
+    name: "ovmf",
+    packages: &["ovmf-generic"],
+    drop: &[],
+    programs: &["OVMF_CODE_4M.fd", "OVMF_VARS_4M.fd"],
 };
 
 /// Puts itself in the program's place: whoever starts it has the program's process. Programs of Postgres find their
@@ -139,9 +148,12 @@ fn find(root: &Path, name: &str) -> Option<PathBuf> {
     })
 }
 
-/// Exchanges the program for one that calls it with its own loader.
+/// Exchanges the program, if it is one, for one that calls it with its own loader.
 fn wrap(root: &Path, name: &str) -> Result<(), Error> {
     let program = find(root, name).ok_or_else(|| missing(root, name))?;
+    if fs::metadata(&program).at("look at", &program)?.permissions().mode() & 0o111 == 0 {
+        return Ok(());
+    }
     let depth = program.strip_prefix(root).map_or(0, |inside| inside.components().count() - 1);
     fs::rename(&program, program.with_extension("elf")).at("rename", &program)?;
     fs::write(&program, wrapper(name, depth)).at("write", &program)?;
@@ -173,6 +185,9 @@ mod tests {
         let folder = root.path().join("usr/lib/postgresql/18/bin");
         fs::create_dir_all(&folder).unwrap();
         fs::write(folder.join("postgres"), "elf").unwrap();
+        wrap(root.path(), "postgres").unwrap();
+        assert_eq!(fs::read_to_string(folder.join("postgres")).unwrap(), "elf", "what cannot be run stays as it is");
+        fs::set_permissions(folder.join("postgres"), fs::Permissions::from_mode(0o755)).unwrap();
         wrap(root.path(), "postgres").unwrap();
         let text = fs::read_to_string(folder.join("postgres")).unwrap();
         assert!(text.contains("lib=$here/../../../../../usr/lib/x86_64-linux-gnu"), "{text}");

@@ -7,14 +7,14 @@ use super::{
     cache::Key,
     command,
     error::{At, Error},
-    firmware, mirror,
+    firmware, foreign, mirror,
     root::{self, Base},
     tree,
 };
 
 /// Unpacks the locked packages into a root tree, or takes the one of an earlier run.
 pub fn build(context: &Context) -> Result<Base, Error> {
-    let mut key = Key::new("debian 2").text(&context.lock.made.to_string());
+    let mut key = Key::new("debian 3").text(&context.lock.made.to_string());
     for word in context.lock.root.iter().map(|package| &package.sha256).chain(&context.wanted.root.exclude) {
         key = key.text(word);
     }
@@ -26,7 +26,9 @@ pub fn build(context: &Context) -> Result<Base, Error> {
     })?;
     let tree = done.join("tree");
     let release = root::only_entry(&tree.join("usr/lib/modules"))?;
-    Ok(Base { tree, kernel: done.join("vmlinuz"), release, key, parts: vec![] })
+    let mut loader = vec![done.join("device-trees")];
+    loader.extend(foreign::loader(context.lock, context.cache)?);
+    Ok(Base { tree, kernel: done.join("vmlinuz"), release, key, parts: vec![], loader })
 }
 
 fn finish(context: &Context, tree: &Path, folder: &Path) -> Result<(), Error> {
@@ -35,6 +37,11 @@ fn finish(context: &Context, tree: &Path, folder: &Path) -> Result<(), Error> {
     let kernel = boot.join(format!("vmlinuz-{release}"));
     fs::copy(&kernel, folder.join("vmlinuz")).at("copy", &kernel)?;
     super::cache::remove(&boot)?;
+    // Of all boards that Debian's kernel runs on: the loader is given its own, the root none.
+    let device_trees = tree.join("usr/lib").join(format!("linux-image-{release}"));
+    if device_trees.is_dir() {
+        fs::rename(&device_trees, folder.join("device-trees")).at("take", &device_trees)?;
+    }
     command::output(context.tools.command("depmod").arg("-b").arg(tree).arg(&release))?;
     firmware::reduce(tree, &context.wanted.firmware, context.tools)?;
     busybox(context, tree)?;

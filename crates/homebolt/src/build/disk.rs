@@ -50,7 +50,7 @@ pub fn build(context: &Context, base: &Base, root: &Root, initrd: &Path, recover
     let image_folder = context.source.join("image");
     let mut key =
         Key::new("disk 6").path(&root.image)?.path(initrd)?.path(recovery)?.path(&base.kernel)?.text(&context.version);
-    key = key.path(&image_folder.join("grub"))?.path(&image_folder.join("layout.toml"))?.path(&context.board_file)?;
+    key = key.path(&image_folder.join("grub"))?.path(&image_folder.join("layout.toml"))?.path(&context.board_folder)?;
     let key = key.text(&context.epoch.to_string());
     let done = context.cache.step("disk", &key, |folder| {
         boot(context, base, root, initrd, &folder.join("boot.img"))?;
@@ -101,6 +101,10 @@ fn esp(context: &Context, base: &Base, recovery: &Path, image: &Path) -> Result<
     let read = |path: &Path| fs::read(path).at("read", path);
     tree::put(&files, "recovery/vmlinuz", read(&base.kernel)?, 0o644)?;
     tree::put(&files, "recovery/initrd", read(recovery)?, 0o644)?;
+    for (name, file) in &context.board.loader {
+        let from = base.loader_file(context, name, file)?;
+        tree::put(&files, name, read(&from)?, 0o644)?;
+    }
     let folder = files.join("EFI/BOOT");
     fs::create_dir_all(&folder).at("create", &folder)?;
     let mut mkimage = context.tools.command("grub-mkimage");

@@ -74,6 +74,17 @@ pub fn grub_modules(board: &Board, lock: &Lock, cache: &Cache) -> Result<Option<
     Ok(Some(done.join("usr/lib/grub").join(&board.grub.format)))
 }
 
+/// What the board's firmware starts, and the firmware itself, where it comes from packages.
+pub fn loader(lock: &Lock, cache: &Cache) -> Result<Option<PathBuf>, Error> {
+    if lock.loader.is_empty() {
+        return Ok(None);
+    }
+    let done = cache.step("loader", &key("loader 1", &lock.loader), |folder| {
+        tree::unpack(&mirror::fetch(&lock.loader, cache)?, &["./usr/share".to_owned(), "./etc".to_owned()], folder)
+    })?;
+    Ok(Some(done))
+}
+
 fn key(step: &str, packages: &[Package]) -> Key {
     packages.iter().fold(Key::new(step), |key, package| key.text(&package.sha256))
 }

@@ -103,6 +103,7 @@ mod tests {
                 built: 1_795_297_955,
                 lnd_version: "v0.21.2-beta".into(),
                 development_keys: true,
+                eeprom: None,
             },
             slots: vec![],
             root_hash: String::new(),

@@ -13,7 +13,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use super::{
-    board::Debian,
+    board::{Board, Debian},
     command,
     error::{At, Error, in_toml},
     mirror::Mirrors,
@@ -47,7 +47,7 @@ pub struct WantedSet {
     pub exclude: Vec<String>,
 }
 
-/// `<board>.lock`.
+/// `debian.lock` of a board.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Lock {
     pub suite: String,
@@ -62,6 +62,9 @@ pub struct Lock {
     /// Runs the board's programs, where the host cannot.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub emulator: Vec<Package>,
+    /// What the board's firmware starts, and the firmware itself.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub loader: Vec<Package>,
 }
 
 /// One package as it stands on the mirror.
@@ -97,6 +100,11 @@ impl Wanted {
 }
 
 impl Lock {
+    fn all(&self) -> impl Iterator<Item = &Package> {
+        let sets = [&self.root, &self.tools, &self.go, &self.grub, &self.emulator, &self.loader];
+        sets.into_iter().flatten()
+    }
+
     pub fn read(path: &Path) -> Result<Self, Error> {
         let renew = "take it back with `git checkout`, or make it anew with `homebolt lock`";
         let text = match fs::read_to_string(path) {
@@ -109,7 +117,7 @@ impl Lock {
             Error::File { path, why } => Error::File { path, why: format!("{why}; {renew}") },
             other => other,
         })?;
-        for package in [&lock.root, &lock.tools, &lock.go, &lock.grub, &lock.emulator].into_iter().flatten() {
+        for package in lock.all() {
             let hash_ok = package.sha256.len() == 64 && package.sha256.bytes().all(|byte| byte.is_ascii_hexdigit());
             if !hash_ok || package.path.starts_with('/') || package.path.split('/').any(|part| part == "..") {
                 let why = format!("package {} has an impossible hash or path; {renew}", package.name);
@@ -131,22 +139,25 @@ impl Lock {
 /// Asks the mirrors what `wanted` means today for a board.
 pub fn resolve(wanted: &Wanted, board: &Debian, made: u64, mirrors: &Mirrors, folder: &Path) -> Result<Lock, Error> {
     let set = |wanted_set: &WantedSet, extra: &[&str], arch: &str| {
-        let apt = Apt::new(folder, arch, &wanted.suite, mirrors)?;
-        apt.resolve(wanted_set, extra)
+        Apt::new(folder, arch, &sources(&wanted.suite, extra, mirrors), mirrors)?.resolve(wanted_set, extra)
     };
-    // One package without what it would draw in.
-    let alone = |name: Option<&String>, arch: &str| -> Result<Vec<Package>, Error> {
-        let Some(name) = name else { return Ok(vec![]) };
-        let mut packages = set(&WantedSet { packages: vec![name.clone()], drop: vec![], exclude: vec![] }, &[], arch)?;
-        packages.retain(|package| package.name == *name);
+    // Without what they would draw in.
+    let alone = |names: &[String], arch: &str| -> Result<Vec<Package>, Error> {
+        if names.is_empty() {
+            return Ok(vec![]);
+        }
+        let mut packages = set(&WantedSet { packages: names.to_vec(), drop: vec![], exclude: vec![] }, &[], arch)?;
+        packages.retain(|package| names.contains(&package.name));
         Ok(packages)
     };
+    let emulator = board.emulator.as_ref().map(|emulator| emulator.package.clone());
     Ok(Lock {
         suite: wanted.suite.clone(),
         made,
         root: set(&wanted.root, &[&board.kernel], &board.arch)?,
-        grub: alone(board.grub.as_ref(), &board.arch)?,
-        emulator: alone(board.emulator.as_ref().map(|emulator| &emulator.package), super::HOST_ARCH)?,
+        grub: alone(board.grub.as_slice(), &board.arch)?,
+        emulator: alone(emulator.as_slice(), super::HOST_ARCH)?,
+        loader: alone(&board.loader, &board.arch)?,
         tools: set(&wanted.tools, &[], super::HOST_ARCH)?,
         go: set(&wanted.go, &[], super::HOST_ARCH)?,
     })
@@ -160,7 +171,17 @@ pub fn resolve_set(
     mirrors: &Mirrors,
     folder: &Path,
 ) -> Result<Vec<Package>, Error> {
-    Apt::new(folder, arch, suite, mirrors)?.resolve(wanted, &[])
+    Apt::new(folder, arch, &sources(suite, &[], mirrors), mirrors)?.resolve(wanted, &[])
+}
+
+/// Mirrors with the suites that are taken from, the suite itself first; one behind a slash in a package's name, such as
+/// `linux-image-arm64/trixie-backports`, too. Not every suite has backports.
+fn sources(suite: &str, packages: &[&str], mirrors: &Mirrors) -> Vec<(String, String)> {
+    let main = |suite: String| (mirrors.main.clone(), suite);
+    let mut sources = vec![main(suite.to_owned()), main(format!("{suite}-updates"))];
+    sources.push((mirrors.security.clone(), format!("{suite}-security")));
+    sources.extend(packages.iter().filter_map(|name| name.split_once('/')).map(|(_, other)| main(other.to_owned())));
+    sources
 }
 
 /// apt with folders of its own.
@@ -170,7 +191,8 @@ struct Apt {
 }
 
 impl Apt {
-    fn new(folder: &Path, arch: &str, suite: &str, mirrors: &Mirrors) -> Result<Self, Error> {
+    fn new(folder: &Path, arch: &str, sources: &[(String, String)], mirrors: &Mirrors) -> Result<Self, Error> {
+        let suite = sources.first().map(|(_, suite)| suite.as_str()).unwrap_or_default();
         let folder = folder.join(format!("{suite}-{arch}"));
         for sub in ["etc", "state/lists/partial", "cache/archives/partial"] {
             let path = folder.join(sub);
@@ -179,16 +201,12 @@ impl Apt {
         let status = folder.join("status");
         fs::write(&status, "").at("write", &status)?;
         let keyring = "/usr/share/keyrings/debian-archive-keyring.gpg";
-        let mut sources = String::new();
-        for (base, suite) in [
-            (&mirrors.main, suite.to_owned()),
-            (&mirrors.main, format!("{suite}-updates")),
-            (&mirrors.security, format!("{suite}-security")),
-        ] {
-            sources.push_str(&format!("deb [signed-by={keyring}] {base} {suite} main non-free-firmware\n"));
+        let mut list_text = String::new();
+        for (base, suite) in sources {
+            list_text.push_str(&format!("deb [signed-by={keyring}] {base} {suite} main non-free-firmware\n"));
         }
         let list = folder.join("etc/sources.list");
-        fs::write(&list, sources).at("write", &list)?;
+        fs::write(&list, list_text).at("write", &list)?;
         let shown = folder.display();
         let options = [
             format!("Dir={shown}"),
@@ -289,12 +307,24 @@ fn parse_stanza(stanza: &str) -> Option<Package> {
 
 /// Where the lock file of a board stands.
 pub fn path(source: &Path, board: &str) -> PathBuf {
-    source.join("image/debian").join(format!("{board}.lock"))
+    Board::folder(source, board).join("debian.lock")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn backports_are_asked_only_where_a_package_is_taken_from_them() {
+        let mirrors = Mirrors { main: "m".into(), security: "s".into() };
+        let suites = |suite: &str, packages: &[&str]| -> Vec<String> {
+            sources(suite, packages, &mirrors).into_iter().map(|(base, suite)| format!("{base} {suite}")).collect()
+        };
+        let own = ["m trixie", "m trixie-updates", "s trixie-security"];
+        assert_eq!(suites("trixie", &["linux-image-arm64"]), own);
+        assert_eq!(suites("trixie", &["linux-image-arm64/trixie-backports"])[3..], ["m trixie-backports"]);
+        assert_eq!(suites("forky", &[]), ["m forky", "m forky-updates", "s forky-security"]);
+    }
 
     #[test]
     fn a_line_of_apt_gives_uri_and_file() {
@@ -336,6 +366,7 @@ mod tests {
             go: vec![],
             grub: vec![],
             emulator: vec![],
+            loader: vec![],
         };
         lock.write(&file).unwrap();
         assert!(matches!(Lock::read(&file), Err(Error::File { .. })));

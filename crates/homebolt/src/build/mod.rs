@@ -1,7 +1,7 @@
 //! `homebolt build` and `homebolt lock`: from a checkout to an image.
 //!
 //! ```text
-//!  image/debian/*.lock ─► debs ─► tools root            (cache::step, each by the hash of what goes in)
+//!  debian.lock ─────────► debs ─► tools root            (cache::step, each by the hash of what goes in)
 //!                          └────► debian tree ─┐
 //!  image/lnd ─► Go ──────────────► lnd ────────┤
 //!  crates ─► cargo ─► manager, boot ───────────┼─► root.img (erofs + verity)
@@ -67,7 +67,7 @@ const HOST_ARCH: &str = "amd64";
     The first build takes about a quarter of an hour, most of it LND; later ones take what has changed.\n\
     Downloads and finished steps are kept in ~/.cache/homebolt (or $HOMEBOLT_CACHE).")]
 pub struct Args {
-    /// The board: a file in image/boards/
+    /// The board: a folder in image/boards/
     #[arg(long, default_value = "x86-64")]
     pub board: String,
     /// What the root file system is made of
@@ -95,11 +95,11 @@ pub struct Args {
 /// Renew the lock file: the exact Debian packages of an image
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  \
-    homebolt lock                           ask the mirror what is newest, and write image/debian/x86-64.lock\n  \
+    homebolt lock                           ask the mirror what is newest, and write image/boards/x86-64/debian.lock\n  \
     homebolt lock --board aarch64           the same for another board\n\n\
     Look at the difference with git, build, test, commit.")]
 pub struct LockArgs {
-    /// The board: a file in image/boards/
+    /// The board: a folder in image/boards/
     #[arg(long, default_value = "x86-64")]
     pub board: String,
     /// The checkout
@@ -118,7 +118,7 @@ pub(crate) struct Context<'a> {
     /// Runs programs of the board.
     runner: &'a foreign::Runner,
     board: &'a Board,
-    board_file: PathBuf,
+    board_folder: PathBuf,
     base: &'a str,
     layout: &'a Layout,
     wanted: &'a Wanted,
@@ -144,6 +144,7 @@ impl Context<'_> {
             built: self.epoch,
             lnd_version: lnd.version.clone(),
             development_keys: self.development_keys,
+            eeprom: self.board.eeprom.map(|day| day.midnight().assume_utc().unix_timestamp().unsigned_abs()),
         }
     }
 }
@@ -177,7 +178,7 @@ pub fn run(args: Args) -> Result<(), Error> {
         tools: &tools,
         runner: &runner,
         board: &board,
-        board_file: fixed.source.join("image/boards").join(format!("{}.toml", board.name)),
+        board_folder: Board::folder(&fixed.source, &board.name),
         base: &args.base,
         layout: &layout,
         wanted: &wanted,

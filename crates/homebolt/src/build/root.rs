@@ -12,6 +12,7 @@ use crate::sbom::SourcePackage;
 
 use super::{
     Context,
+    board::LoaderFile,
     cache::{self, Key},
     command,
     error::{At, Error},
@@ -34,6 +35,8 @@ pub struct Base {
     pub key: Key,
     /// What it is made of, if not of Debian's packages.
     pub parts: Vec<SourcePackage>,
+    /// Folders in which the files of the board's loader are.
+    pub loader: Vec<PathBuf>,
 }
 
 /// The root slot's image.
@@ -77,7 +80,7 @@ pub fn build(context: &Context, base: &Base, programs: &Programs, lnd: &Lnd) -> 
         tree::put(&work, "usr/lib/homebolt/release.json", &release, 0o644)?;
         install(context, &work, programs, lnd, &overlays)?;
         settle(context, &work)?;
-        image(context.tools, context.epoch, &work, folder)?;
+        image(context.tools, context.epoch, &work, CLUSTER, folder)?;
         super::cache::remove(&work)
     })?;
     made(&done)
@@ -175,8 +178,11 @@ fn settle(context: &Context, root: &Path) -> Result<(), Error> {
     tree::put(root, "etc/shadow", locked, 0o600)
 }
 
-/// Makes `root.img` of a tree. All times in it are `epoch`.
-pub(crate) fn image(tools: &Tools, epoch: u64, tree: &Path, folder: &Path) -> Result<(), Error> {
+/// So many bytes are compressed at a time.
+pub(crate) const CLUSTER: u32 = 65_536;
+
+/// Makes `root.img` of a tree, compressed in clusters of so many bytes. All times in it are `epoch`.
+pub(crate) fn image(tools: &Tools, epoch: u64, tree: &Path, cluster: u32, folder: &Path) -> Result<(), Error> {
     let image = folder.join("root.img");
     let epoch = epoch.to_string();
     // A higher level costs a minute a build and gains four hundredths.
@@ -184,7 +190,7 @@ pub(crate) fn image(tools: &Tools, epoch: u64, tree: &Path, folder: &Path) -> Re
     // commit would keep the hour of that.
     let mut mkfs = tools.command("env");
     mkfs.args(["--unset=SOURCE_DATE_EPOCH", "mkfs.erofs"]);
-    mkfs.args(["--quiet", "-zzstd,level=3", "-C65536", "--all-root", "-U", EROFS_UUID, "-T", &epoch]);
+    mkfs.args(["--quiet", "-zzstd,level=3", "--all-root", "-U", EROFS_UUID, "-T", &epoch]).arg(format!("-C{cluster}"));
     command::output(mkfs.arg(&image).arg(tree))?;
     let size = fs::metadata(&image).at("read", &image)?.len().next_multiple_of(4096);
     fs::OpenOptions::new().write(true).open(&image).and_then(|file| file.set_len(size)).at("extend", &image)?;
@@ -203,6 +209,18 @@ pub(crate) fn image(tools: &Tools, epoch: u64, tree: &Path, folder: &Path) -> Re
 }
 
 impl Base {
+    /// Where a file of the board's loader is.
+    pub fn loader_file(&self, context: &Context, name: &str, file: &LoaderFile) -> Result<PathBuf, Error> {
+        let path = match file {
+            LoaderFile::Here { here } => return Ok(context.board_folder.join(here)),
+            LoaderFile::Made { buildroot, .. } if context.base == "buildroot" => buildroot,
+            LoaderFile::Made { debian, .. } => debian,
+        };
+        let found = self.loader.iter().map(|folder| folder.join(path)).find(|path| path.is_file());
+        let why = || format!("it names {path} for {name}, which is in none of {:?}", self.loader);
+        found.ok_or_else(|| Error::File { path: context.board_folder.join("board.toml"), why: why() })
+    }
+
     /// Where modules are, below the tree.
     pub fn modules(&self) -> PathBuf {
         self.tree.join("usr/lib/modules").join(&self.release)

@@ -8,9 +8,11 @@
 //! ```
 
 use std::{
-    io::{ErrorKind, Read, Write},
+    io::{Read, Write},
     os::unix::net::UnixStream,
     path::Path,
+    sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel},
+    thread,
     time::{Duration, Instant},
 };
 
@@ -34,23 +36,22 @@ while read -r number code; do
   echo "@${number#?} $result $(base64 </run/homebolt-test-output | tr -d '\n')@"
 done"#;
 
-/// The strings for the machine's SMBIOS table, type 11.
-pub(super) fn credentials() -> [String; 2] {
-    // Before everything else, so that a test can look into a box that does not come up.
+/// The strings for the machine's SMBIOS table, type 11; `line` is the guest's name of its second serial line.
+pub(super) fn credentials(line: &str) -> [String; 2] {
+    // Before everything else, and until all else has ended: a test can look into a box that does not come up, or that
+    // does not go down.
     let unit = format!(
         "[Unit]\n\
          Description=Root shell of a test\n\
          DefaultDependencies=no\n\
          After=systemd-tmpfiles-setup-dev.service\n\
-         Conflicts=shutdown.target\n\
-         Before=shutdown.target\n\
          StartLimitIntervalSec=0\n\
          [Service]\n\
          ExecStart=/bin/sh -c \"echo {} | base64 -d >/run/homebolt-test-loop; exec sh /run/homebolt-test-loop\"\n\
          StandardInput=tty-force\n\
          StandardOutput=tty\n\
          StandardError=null\n\
-         TTYPath=/dev/ttyS1\n\
+         TTYPath=/dev/{line}\n\
          Restart=always\n\
          KillSignal=SIGKILL\n",
         STANDARD.encode(LOOP)
@@ -75,6 +76,7 @@ pub struct Output {
 #[derive(Debug)]
 pub struct Guest {
     stream: UnixStream,
+    pieces: Receiver<Vec<u8>>,
     number: u64,
     received: Vec<u8>,
 }
@@ -83,11 +85,16 @@ impl Guest {
     /// Connects to the machine's second serial line.
     pub fn connect(path: &Path) -> Result<Self, Error> {
         let stream = UnixStream::connect(path).map_err(Error::io("connect to", path))?;
-        stream.set_read_timeout(Some(Duration::from_millis(200))).map_err(Error::io("set up", path))?;
-        stream.set_write_timeout(Some(Duration::from_secs(5))).map_err(Error::io("set up", path))?;
         // Numbers of an earlier connection must not be taken for ours.
         let number = u64::from(std::process::id()) * 1_000_000;
-        Ok(Self { stream, number, received: Vec::new() })
+        Self::new(stream, number).map_err(Error::io("set up", path))
+    }
+
+    fn new(stream: UnixStream, number: u64) -> std::io::Result<Self> {
+        stream.set_write_timeout(Some(Duration::from_secs(5)))?;
+        let (reader, (sender, pieces)) = (stream.try_clone()?, channel());
+        thread::spawn(move || read(reader, &sender));
+        Ok(Self { stream, pieces, number, received: Vec::new() })
     }
 
     /// Runs a command with `sh`, for at most `limit`. A command that is late goes on in the guest.
@@ -98,20 +105,15 @@ impl Guest {
         let line = format!("\n:{} {}\n", self.number, STANDARD.encode(command));
         self.stream.write_all(line.as_bytes()).map_err(|error| failed(error.to_string()))?;
         let end = Instant::now() + limit;
-        let mut piece = [0; 4096];
         loop {
             if let Some(output) = answer(&self.received, self.number) {
                 self.received.clear();
                 return Ok(output);
             }
-            if Instant::now() > end {
-                return Err(failed(format!("nothing after {} s", limit.as_secs())));
-            }
-            match self.stream.read(&mut piece) {
-                Ok(0) => return Err(failed("the machine is gone".into())),
-                Ok(length) => self.received.extend_from_slice(&piece[..length]),
-                Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {}
-                Err(error) => return Err(failed(error.to_string())),
+            match self.pieces.recv_timeout(end.saturating_duration_since(Instant::now())) {
+                Ok(piece) => self.received.extend(piece),
+                Err(RecvTimeoutError::Timeout) => return Err(failed(format!("nothing after {} s", limit.as_secs()))),
+                Err(RecvTimeoutError::Disconnected) => return Err(failed("the machine is gone".into())),
             }
         }
     }
@@ -127,6 +129,24 @@ impl Guest {
                 Err(error) => return Err(error),
             }
         }
+    }
+}
+
+/// Reads whether or not somebody waits for an answer. Firmware and boot loader write to this line, too: when a few hundred
+/// bytes lie unread, they wait for each further one before they give it up.
+fn read(mut stream: UnixStream, pieces: &Sender<Vec<u8>>) {
+    let mut piece = [0; 4096];
+    while let Ok(length) = stream.read(&mut piece) {
+        if length == 0 || pieces.send(piece[..length].to_vec()).is_err() {
+            break;
+        }
+    }
+}
+
+impl Drop for Guest {
+    fn drop(&mut self) {
+        // Ends the reader.
+        let _ = self.stream.shutdown(std::net::Shutdown::Both);
     }
 }
 
@@ -167,8 +187,7 @@ mod tests {
             .stderr(std::process::Stdio::null())
             .spawn()
             .unwrap();
-        host.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
-        let mut guest = Guest { stream: host, number: 0, received: Vec::new() };
+        let mut guest = Guest::new(host, 0).unwrap();
         let limit = Duration::from_secs(20);
         let output = guest.run("echo 'a  b'; echo error >&2; exit 7", limit).unwrap();
         assert_eq!(output, Output { code: 7, text: "a  b\nerror\n".into() });
@@ -179,5 +198,21 @@ mod tests {
         assert_eq!(guest.run("echo next", limit).unwrap().text, "next\n");
         shell.kill().unwrap();
         shell.wait().unwrap();
+    }
+
+    #[test]
+    fn whoever_writes_to_the_line_is_never_held_up() {
+        let (host, mut machine) = UnixStream::pair().unwrap();
+        let mut guest = Guest::new(host, 4).unwrap();
+        machine.set_write_timeout(Some(Duration::from_secs(20))).unwrap();
+        // A byte at a time, as QEMU's serial line: the kernel takes fewer than three hundred of them.
+        for byte in b"homebolt: boot loader\r\n".iter().cycle().take(5000) {
+            machine.write_all(&[*byte]).unwrap();
+        }
+        machine.write_all(b"@5 0 eA==@\n").unwrap();
+        assert_eq!(guest.run("true", Duration::from_secs(20)).unwrap().text, "x");
+        drop(machine);
+        let gone = guest.run("true", Duration::from_secs(20)).unwrap_err().to_string();
+        assert!(gone.contains("the machine is gone") || gone.contains("Broken pipe"), "{gone}");
     }
 }

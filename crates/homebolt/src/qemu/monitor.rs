@@ -67,6 +67,20 @@ impl Monitor {
         self.command("system_reset", json!({})).map(|_| ())
     }
 
+    /// Whether the machine runs, and where each processor is, twice: tells a guest that hangs from one that goes round and
+    /// round, and both from an emulator that hangs.
+    pub fn processors(&mut self) -> Result<String, Error> {
+        let status = self.command("query-status", json!({}))?;
+        let mut seen = status["status"].to_string();
+        for _ in 0..2 {
+            let registers = self.command("human-monitor-command", json!({ "command-line": "info registers -a" }))?;
+            let lines = registers.as_str().unwrap_or_default().lines();
+            lines.filter(|line| line.contains("RIP=") || line.contains("PC=")).for_each(|line| seen += line.trim());
+            std::thread::sleep(Duration::from_secs(1));
+        }
+        Ok(seen)
+    }
+
     /// What the screen shows, as a picture in the PPM format.
     pub fn screenshot(&mut self, to: &Path) -> Result<(), Error> {
         self.command("screendump", json!({ "filename": to.to_string_lossy() })).map(|_| ())

@@ -38,17 +38,13 @@ impl Running {
         }
         let file = fs::File::create(&errors).map_err(Error::io("create", &errors))?;
         let started = Instant::now();
-        let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(file).spawn().map_err(|source| {
-            match source.kind() {
-                std::io::ErrorKind::NotFound => Error::NoEmulator,
-                _ => Error::Io { action: "start", path: super::PROGRAM.into(), source },
-            }
-        })?;
+        let spawned = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(file).spawn();
+        let mut child = spawned.map_err(|source| machine.not_started(source))?;
         let monitor = loop {
             match Monitor::connect(&socket) {
                 Ok(monitor) => break monitor,
                 Err(error) => {
-                    let ended = child.try_wait().map_err(Error::io("watch", super::PROGRAM))?.is_some();
+                    let ended = child.try_wait().map_err(Error::io("watch", "QEMU"))?.is_some();
                     if ended || started.elapsed() > START {
                         let _ = child.kill();
                         let _ = child.wait();
@@ -84,7 +80,7 @@ impl Running {
 
     /// Fails, with QEMU's own words, when the machine is gone.
     pub fn check(&mut self) -> Result<(), Error> {
-        match self.child.try_wait().map_err(Error::io("watch", super::PROGRAM))? {
+        match self.child.try_wait().map_err(Error::io("watch", "QEMU"))? {
             None => Ok(()),
             Some(status) => Err(Error::Ended(format!("{status} {}", read(&self.errors)))),
         }
@@ -100,7 +96,7 @@ impl Running {
         self.monitor.press_power()?;
         let end = Instant::now() + limit;
         while Instant::now() < end {
-            if let Some(status) = self.child.try_wait().map_err(Error::io("watch", super::PROGRAM))? {
+            if let Some(status) = self.child.try_wait().map_err(Error::io("watch", "QEMU"))? {
                 return Ok(status);
             }
             thread::sleep(Duration::from_millis(100));

@@ -8,6 +8,7 @@ fn release() -> Release {
         built: 1_700_000_000,
         lnd_version: "v0.21.2-beta".into(),
         development_keys: false,
+        eeprom: None,
     }
 }
 

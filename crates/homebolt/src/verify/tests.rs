@@ -78,6 +78,7 @@ pub(crate) fn make() -> Made {
         built: 1_700_000_000,
         lnd_version: "v0.21.2-beta".into(),
         development_keys: false,
+        eeprom: None,
     };
     let manifest = Manifest {
         format: release::MANIFEST_FORMAT,

@@ -7,8 +7,12 @@ pub(crate) mod phones;
 pub(crate) mod reset;
 mod rest;
 
-use crate::{error::Error, http::fail::Fail, password, secret::Secret, session::Current, shared::House};
+use std::net::IpAddr;
+
 use rust_i18n::t;
+use store::{Audit, TokenHash};
+
+use crate::{error::Error, http::fail::Fail, password, secret::Secret, shared::House};
 
 /// What the audit log says, in the one language it has.
 pub(crate) mod told {
@@ -22,14 +26,14 @@ pub(crate) mod told {
 }
 
 /// Lets the owner prove once more that it is they, before something that a session left open must not be enough for.
-/// Gives a sentence when what was typed is not right.
+/// Gives a sentence when what was typed is not right. `address`: where it was typed; nobody may try them all.
 pub(crate) async fn prove(
     house: &House,
-    session: &Current,
+    address: IpAddr,
     typed: Secret<String>,
     code: &Secret<String>,
 ) -> Result<Option<String>, Fail> {
-    house.limits.take(session.address).map_err(Fail::Wait)?;
+    house.limits.take(address).map_err(Fail::Wait)?;
     Ok((!right(house, typed, code).await?).then(|| {
         if house.factor.is_on() { t!("access.prove.wrong_both") } else { t!("access.prove.wrong") }.into_owned()
     }))
@@ -41,4 +45,17 @@ async fn right(house: &House, typed: Secret<String>, code: &Secret<String>) -> R
         return Ok(false);
     }
     Ok(!house.factor.is_on() || house.factor.check(code).await?.is_some())
+}
+
+/// Sets another password, which must have been found good, and ends all sessions but `keep`.
+pub(crate) async fn set_password(
+    house: &House,
+    new: Secret<String>,
+    keep: TokenHash,
+    entry: Audit,
+) -> Result<(), Error> {
+    let phc = password::hash(new).await?;
+    house.store.change_password(phc, keep, entry).await?;
+    house.sessions.drop_others(Some(keep));
+    Ok(())
 }

@@ -1,5 +1,5 @@
-//! Who may use the box beside programs: sessions and phones. Password and second factor are set on the pages alone, and
-//! so is a phone that may do everything: no key is to make itself a wider one.
+//! Who may use the box beside programs: sessions and phones. A phone that may do everything needs the owner's password:
+//! no key is to make itself a wider one.
 
 use std::sync::Arc;
 
@@ -15,6 +15,7 @@ use super::{
     describe::{Body, Gap, Input, Json, Nothing, Query},
     keys::Scope,
     node::there,
+    owner::{FactorCode, Password, prove},
     problem::{Code, Problem},
     types::{Page, Part, Short, Time},
 };
@@ -32,9 +33,6 @@ type Home = State<Arc<House>>;
 impl Input for HeaderMap {}
 impl Input for Uri {}
 
-/// No session has it.
-const NO_SESSION: store::TokenHash = [0; 32];
-
 #[derive(Debug, Serialize, JsonSchema)]
 #[schemars(rename = "Session")]
 pub(crate) struct SessionOut {
@@ -49,20 +47,13 @@ pub(crate) struct SessionOut {
     own: bool,
 }
 
-fn own(caller: &Caller) -> store::TokenHash {
-    match caller {
-        Caller::Owner(session) => session.id,
-        Caller::Key { .. } => NO_SESSION,
-    }
-}
-
 /// `GET /sessions`.
 pub(crate) async fn list(
     State(house): Home,
     caller: Caller,
     Query(part): Query<Part>,
 ) -> Result<Json<Page<SessionOut>>, Problem> {
-    let page = part.of(&house.sessions.list(own(&caller)), |session| SessionOut {
+    let page = part.of(&house.sessions.list(caller.token()), |session| SessionOut {
         name: session.name.clone(),
         address: session.address.clone(),
         browser: session.browser.clone(),
@@ -87,7 +78,7 @@ pub(crate) async fn end(
     Gap(SessionName { name }): Gap<SessionName>,
 ) -> Result<Nothing, Problem> {
     let entry = |detail| caller.audit("session-ended", detail);
-    match sessions::end_named(&house, own(&caller), &name, entry).await? {
+    match sessions::end_named(&house, caller.token(), &name, entry).await? {
         true => Ok(Nothing),
         false => Err(Problem::not_found("other session")),
     }
@@ -130,11 +121,12 @@ pub(crate) enum Wanted {
     Read,
     /// Make invoices and see them. The key needs the scope `invoices`, too.
     Invoices,
+    /// Everything: pay, open and close channels. The key needs the scope `access`, too, and the request the password.
+    All,
 }
 
-/// A phone to be paired. One that may do everything is paired on the page /settings/phones alone, where the password is
-/// asked for.
-#[derive(Debug, Deserialize, JsonSchema)]
+/// A phone to be paired.
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "PairPhone")]
 pub(crate) struct Pair {
@@ -143,6 +135,12 @@ pub(crate) struct Pair {
     /// Under what the phone reaches the box: one of its addresses, or its name [default: as this request came].
     #[serde(default)]
     host: Option<Short<255>>,
+    /// The owner's, with the rights `all`.
+    #[serde(default)]
+    password: Password,
+    /// The same, where the second factor is on: a code of it.
+    #[serde(default)]
+    code: FactorCode,
 }
 
 #[derive(Serialize, JsonSchema)]
@@ -163,12 +161,9 @@ pub(crate) async fn pair(
     let (rights, needed) = match ask.rights {
         Wanted::Read => (Rights::Read, Scope::Read),
         Wanted::Invoices => (Rights::Invoices, Scope::Invoices),
+        Wanted::All => (Rights::All, Scope::Access),
     };
-    if let Caller::Key { key, .. } = &caller
-        && !key.may(needed)
-    {
-        return Err(Problem::scope(needed.name()));
-    }
+    caller.need(needed)?;
     let name = phones::named(&ask.name.0);
     if name.is_empty() {
         return Err(Problem::invalid("the phone needs a name"));
@@ -180,6 +175,9 @@ pub(crate) async fn pair(
     };
     let host = host.ok_or_else(|| Problem::invalid("the host is none of the box's addresses and not its name"))?;
     there(&house)?;
+    if rights == Rights::All {
+        prove(&house, &caller, ask.password, &ask.code).await?;
+    }
     let entry = caller.audit("phone-paired", format!("{name} ({})", rights.name()));
     let macaroon = house.phones.pair(&house.node.client, &name, rights, entry).await.map_err(refused)?;
     let url = lndconnect(host, door.port, house.shared.authority.der(), &macaroon);

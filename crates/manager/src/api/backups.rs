@@ -3,10 +3,16 @@
 use std::sync::Arc;
 
 use axum::extract::State;
+use base64::{Engine, engine::general_purpose::STANDARD};
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::{describe::Json, node::since, problem::Problem, types::Time};
+use super::{
+    describe::Json,
+    node::since,
+    problem::{Code, Problem},
+    types::Time,
+};
 use crate::shared::House;
 
 #[derive(Debug, Serialize, JsonSchema)]
@@ -30,4 +36,20 @@ pub(crate) async fn get(State(house): State<Arc<House>>) -> Result<Json<Backup>,
         sha256: backup.hash.clone(),
         changed_at: Time::unless_never(backup.changed),
     }))
+}
+
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "BackupFile")]
+pub(crate) struct File {
+    /// `channel.backup` as base64. It is encrypted with a key of the seed.
+    backup: String,
+    channels: usize,
+}
+
+/// `GET /backups/current`.
+pub(crate) async fn current(State(house): State<Arc<House>>) -> Result<Json<File>, Problem> {
+    let latest = house.copies.latest.borrow();
+    let latest =
+        latest.as_ref().ok_or_else(|| Problem::new(Code::NotKnownYet, "The node has not told its backup yet."))?;
+    Ok(Json(File { backup: STANDARD.encode(&latest.blob.bytes), channels: latest.blob.channels.len() }))
 }

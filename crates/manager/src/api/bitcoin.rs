@@ -11,7 +11,7 @@ use super::{
     describe::{Body, Json},
     network::mood,
     problem::{Code, Problem},
-    types::Short,
+    types::{Hidden, Short},
 };
 use crate::{
     pages::{
@@ -82,8 +82,7 @@ pub(crate) enum Kind {
     Bitcoind,
 }
 
-/// A back end to be tested, on the chain that is chosen (before there is a choice: mainnet). Another chain, and a Postgres for
-/// LND, are chosen on the page /setup/bitcoin alone, before there is a wallet.
+/// A back end to be tested.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "TestBitcoin")]
@@ -111,6 +110,31 @@ pub(crate) struct Ask {
     /// Of neutrino: take the headers that the system brings, if it brings some of this chain; left out: as it is chosen, or
     /// yes.
     headers: Option<bool>,
+    /// Left out: the one that is chosen, or mainnet. Fixed once there is a wallet, as the database is.
+    #[schemars(regex(pattern = r"^(mainnet|testnet3|testnet4|signet|regtest|simnet)$"))]
+    chain: Option<String>,
+    /// LND's database; left out: the one that is chosen, or SQLite.
+    database: Option<DatabaseKind>,
+    /// Of Postgres: `postgres://user:password@host/name`; left out: the one that is known.
+    #[serde(default)]
+    dsn: Hidden<512>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[schemars(rename = "DatabaseKind")]
+pub(crate) enum DatabaseKind {
+    Sqlite,
+    Postgres,
+}
+
+impl DatabaseKind {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Sqlite => "sqlite",
+            Self::Postgres => "postgres",
+        }
+    }
 }
 
 #[derive(Debug, Serialize, JsonSchema)]
@@ -153,7 +177,16 @@ pub(crate) async fn begin(state: Home, caller: Caller, Body(ask): Body<Ask>) -> 
     }
     let chosen = state.setup.choices().bitcoin;
     let before = Typed::of(chosen.as_ref());
+    let (chain, database) = (ask.chain.as_deref(), ask.database.map(DatabaseKind::name));
+    let differs = |asked: Option<&str>, chosen: &str| asked.is_some_and(|asked| asked != chosen);
+    if state.setup.choices().wallet.is_some() && (differs(chain, &before.chain) || differs(database, &before.database))
+    {
+        return Err(Problem::new(Code::Refused, "There is a wallet: its chain and its database stay as they are."));
+    }
     let typed = Typed {
+        chain: chain.unwrap_or(&before.chain).to_owned(),
+        database: database.unwrap_or(&before.database).to_owned(),
+        dsn: ask.dsn.0.expose().clone(),
         backend: if matches!(ask.backend, Kind::Bitcoind) { "bitcoind" } else { "neutrino" }.into(),
         rpc: ask.rpc.0,
         user: ask.user.0,
@@ -163,7 +196,6 @@ pub(crate) async fn begin(state: Home, caller: Caller, Body(ask): Body<Ask>) -> 
         peers: ask.peers.join("\n"),
         fee_url: ask.fee_url.map_or_else(|| before.fee_url.clone(), |url| url.0),
         headers: ask.headers.map_or_else(|| before.headers.clone(), |is| if is { "yes".into() } else { String::new() }),
-        ..before
     };
     page::try_out(&state, &typed).map_err(Problem::invalid)?;
     state.store.audit(caller.audit("bitcoin-tested", typed.backend)).await?;

@@ -49,6 +49,30 @@ impl Caller {
         }
     }
 
+    /// From where the request came.
+    pub(crate) fn address(&self) -> IpAddr {
+        match self {
+            Self::Owner(session) => session.address,
+            Self::Key { address, .. } => *address,
+        }
+    }
+
+    /// Hash of what let them in, a session's token or a key.
+    pub(crate) fn token(&self) -> TokenHash {
+        match self {
+            Self::Owner(session) => session.id,
+            Self::Key { key, .. } => key.kept.token_hash,
+        }
+    }
+
+    /// Refuses a key without the scope; a session has all.
+    pub(crate) fn need(&self, scope: Scope) -> Result<(), Problem> {
+        match self {
+            Self::Key { key, .. } if !key.may(scope) => Err(Problem::scope(scope.name())),
+            _ => Ok(()),
+        }
+    }
+
     /// The number by which their requests are told apart.
     pub(crate) fn id(&self) -> u64 {
         match self {

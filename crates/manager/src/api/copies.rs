@@ -5,15 +5,21 @@ use std::sync::Arc;
 use axum::extract::State;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use twin::copies::Restore;
 
 use super::{
     caller::Caller,
     describe::{Body, Json, Nothing},
     problem::{Code, Problem},
-    types::{Short, Time},
+    types::{Hidden, Short, Time},
 };
 use crate::{
-    copies::{begin_drill, trial},
+    copies::{
+        begin_drill,
+        sticks::{self, Stick},
+        trial,
+    },
+    http::fail::Fail,
     pages::{
         backup::{
             Kind,
@@ -46,6 +52,31 @@ pub(crate) struct Copies {
     verifying: bool,
     /// Newest first, at all places; the newest 20.
     history: Vec<Copy>,
+    /// A backup that was given to a restored wallet.
+    given: Option<GivenBackup>,
+}
+
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "GivenBackup")]
+pub(crate) struct GivenBackup {
+    /// `waiting` for LND to be in step with the chain; `done`: the peers were asked to close; `failed`: LND does not take it.
+    state: &'static str,
+    at: Option<Time>,
+    channels: Option<u32>,
+    /// Why it failed.
+    detail: Option<String>,
+}
+
+fn given(restore: &Restore) -> GivenBackup {
+    match restore {
+        Restore::Waiting => GivenBackup { state: "waiting", at: None, channels: None, detail: None },
+        Restore::Done { channels, at } => {
+            GivenBackup { state: "done", at: Some(Time(*at)), channels: Some(*channels), detail: None }
+        }
+        Restore::Failed { why, at } => {
+            GivenBackup { state: "failed", at: Some(Time(*at)), channels: None, detail: Some(sentence(why)) }
+        }
+    }
 }
 
 #[derive(Debug, Serialize, JsonSchema)]
@@ -107,6 +138,7 @@ pub(crate) async fn get(State(house): Home) -> Result<Json<Copies>, Problem> {
         }),
         verifying: copies.drilling,
         history: copies.history.iter().map(copy).collect(),
+        given: copies.restore.as_ref().map(given),
     }))
 }
 
@@ -140,7 +172,7 @@ pub(crate) async fn retry(State(house): Home, caller: Caller) -> Result<Nothing,
 #[serde(rename_all = "lowercase")]
 #[schemars(rename = "PlaceKind")]
 pub(crate) enum KindAsk {
-    /// Mounted by root, by its serial number. Look for sticks on the page first.
+    /// Mounted by root, by its serial number: one of those that were looked for.
     Stick,
     Sftp,
     Webdav,
@@ -164,7 +196,7 @@ pub(crate) struct Test {
     user: Short<255>,
     #[serde(default)]
     password: Short<512>,
-    /// Of SFTP: sign in by the password; else by the box's own key, which the page shows.
+    /// Of SFTP: sign in by the password; else by the box's own key, see /api/v1/backups/place/ssh-key.
     #[serde(default)]
     by_password: bool,
     /// Of SFTP.
@@ -292,7 +324,78 @@ pub(crate) async fn host_key(state: Home, caller: Caller, Body(ask): Body<HostKe
     look(state).await
 }
 
-/// `POST /backups/place/use`: what was tested and is good becomes the place. The code of a mail is typed on the page.
+/// What stood in the test mail.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "MailCode")]
+pub(crate) struct MailCode {
+    code: Hidden<32>,
+}
+
+/// `POST /backups/place/code`: the mail arrived, as its code shows.
+pub(crate) async fn code(state: Home, caller: Caller, Body(ask): Body<MailCode>) -> Result<Json<Trial>, Problem> {
+    // A program must not try them all.
+    state.limits.take(caller.address()).map_err(Fail::Wait)?;
+    if !state.copies.trial.code(ask.code.0.expose()) {
+        return Err(Problem::new(Code::Refused, "This is not the code of a test mail that is on its way."));
+    }
+    state.store.audit(caller.audit("backup-mail-read", "The code of the test mail was right.")).await?;
+    look(state).await
+}
+
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "SshKey")]
+pub(crate) struct SshKey {
+    /// A line for `authorized_keys` of the server.
+    public_key: String,
+}
+
+/// `GET /backups/place/ssh-key`.
+pub(crate) async fn ssh_key(State(house): Home) -> Result<Json<SshKey>, Problem> {
+    Ok(Json(SshKey { public_key: house.copies.ssh_key().await?.1 }))
+}
+
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "Sticks")]
+pub(crate) struct Sticks {
+    sticks: Vec<StickOut>,
+}
+
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "Stick")]
+pub(crate) struct StickOut {
+    serial: String,
+    model: String,
+    /// Size in bytes.
+    size: u64,
+    /// Its file system's label.
+    label: String,
+    /// Why it cannot be used.
+    fault: Option<String>,
+}
+
+/// `POST /backups/place/sticks`: looks what is plugged in.
+pub(crate) async fn sticks(State(house): Home, caller: Caller) -> Result<Json<Sticks>, Problem> {
+    let found = sticks::look(&house).await.map_err(|why| Problem::new(Code::Refused, sentence(&why)))?;
+    house.store.audit(caller.audit("sticks-listed", "")).await?;
+    let stick = |stick: Stick| StickOut {
+        serial: stick.serial,
+        model: stick.model,
+        size: stick.bytes,
+        label: stick.label,
+        fault: Some(stick.fault).filter(|fault| !fault.is_empty()),
+    };
+    Ok(Json(Sticks { sticks: found.into_iter().map(stick).collect() }))
+}
+
+/// `POST /backups/seen`: the owner knows why a copy has fewer channels than the one before.
+pub(crate) async fn seen(State(house): Home, caller: Caller) -> Result<Nothing, Problem> {
+    house.store.audit(caller.audit("backup-shrink-seen", "")).await?;
+    house.copies.accept_shrunk().await;
+    Ok(Nothing)
+}
+
+/// `POST /backups/place/use`: what was tested and is good becomes the place.
 pub(crate) async fn take(state: Home, caller: Caller) -> Result<Json<Copies>, Problem> {
     match test::aim(&state, |detail| caller.audit("backup-chosen", detail)).await? {
         true => get(state).await,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use axum::{
     body::Bytes,
-    extract::{FromRequest, FromRequestParts, Path, Request, State, rejection::BytesRejection},
+    extract::{DefaultBodyLimit, FromRequest, FromRequestParts, Path, Request, State, rejection::BytesRejection},
     http::{StatusCode, header, request::Parts},
     response::{IntoResponse, Response},
 };
@@ -17,7 +17,7 @@ use super::{
     caller::Caller,
     problem::{Code, Problem},
 };
-use crate::shared::House;
+use crate::{http::BODY_LIMIT, shared::House};
 
 /// One operation of the document.
 #[derive(Debug, Default)]
@@ -42,26 +42,27 @@ pub(crate) trait Input {
 impl Input for State<Arc<House>> {}
 impl Input for Caller {}
 
-/// A body of JSON. Fields that are not known are refused: a mistyped limit must not be no limit.
-pub(crate) struct Body<T>(pub(crate) T);
+/// A body of JSON, of at most so many bytes. Fields that are not known are refused: a mistyped limit must not be no limit.
+pub(crate) struct Body<T, const MOST: usize = BODY_LIMIT>(pub(crate) T);
 
-impl<T: JsonSchema> Input for Body<T> {
+impl<T: JsonSchema, const MOST: usize> Input for Body<T, MOST> {
     fn describe(operation: &mut Operation, schemas: &mut Schemas) {
         let schema = schemas.read.subschema_for::<T>();
         operation.body = Some(json!({ "required": true, "content": { "application/json": { "schema": schema } } }));
     }
 }
 
-impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
+impl<S: Send + Sync, T: DeserializeOwned, const MOST: usize> FromRequest<S> for Body<T, MOST> {
     type Rejection = Problem;
 
-    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+    async fn from_request(mut request: Request, state: &S) -> Result<Self, Problem> {
         let kind = request.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
         let kind = kind.split(';').next().unwrap_or_default().trim();
         if !kind.eq_ignore_ascii_case("application/json") {
             return Err(Problem::new(Code::NotJson, "Send JSON with the header 'Content-Type: application/json'."));
         }
-        let bytes = Bytes::from_request(request, state).await.map_err(unread)?;
+        DefaultBodyLimit::max(MOST).apply(&mut request);
+        let bytes = Bytes::from_request(request, state).await.map_err(|rejection| unread(&rejection, MOST))?;
         serde_json::from_slice(&bytes).map(Self).map_err(|error| match error.classify() {
             serde_json::error::Category::Data => Problem::invalid(error.to_string()),
             _ => Problem::new(Code::BadRequest, format!("The body is no JSON: {error}.")),
@@ -69,9 +70,11 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
     }
 }
 
-fn unread(rejection: BytesRejection) -> Problem {
+fn unread(rejection: &BytesRejection, most: usize) -> Problem {
     match rejection.status() {
-        StatusCode::PAYLOAD_TOO_LARGE => Problem::new(Code::BodyTooLarge, "Send less than 32 kB."),
+        StatusCode::PAYLOAD_TOO_LARGE => {
+            Problem::new(Code::BodyTooLarge, format!("Send less than {} kB.", most / 1024))
+        }
         _ => Problem::new(Code::BadRequest, "The body did not arrive whole. Send it again."),
     }
 }

@@ -1,11 +1,11 @@
-//! The disks: what there is, and moving the data to another one, as their page does it.
+//! The disks: what there is, moving the data to another one, and using another one's data, as their page does it.
 
 use std::sync::Arc;
 
 use axum::extract::State;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use twin::disks::{Disk, Obstacle};
+use twin::disks::{DataPart, Disk, Obstacle, Standing};
 
 use super::{
     caller::Caller,
@@ -15,7 +15,10 @@ use super::{
     types::{Short, Time},
 };
 use crate::{
-    pages::{setup::disk, words::sentence},
+    pages::{
+        setup::disk::{self, parts::is_adoptable},
+        words::sentence,
+    },
     request::Refused,
     setup,
     shared::House,
@@ -55,6 +58,41 @@ pub(crate) struct DiskOut {
     erase_word: String,
     /// Why the data cannot be moved to it: `busy`, `read_only`, `small` or `unreadable`.
     obstacle: Option<&'static str>,
+    /// Data of this or another box that is on it.
+    data: Vec<DataOut>,
+}
+
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "DataPartition")]
+pub(crate) struct DataOut {
+    /// GUID of the partition.
+    partition: String,
+    /// `live`, `moved`: an old copy; `arriving`: a copy that was not finished; `unknown`.
+    standing: &'static str,
+    /// It was made by this box.
+    own: bool,
+    /// Host name of its box; may be empty.
+    host: String,
+    /// A wallet was made or restored in it.
+    wallet: bool,
+    /// It may be used instead of the data of this box, where that has no wallet.
+    adoptable: bool,
+}
+
+fn data_out(data: &DataPart) -> DataOut {
+    DataOut {
+        partition: data.partition.clone(),
+        standing: match data.standing {
+            Standing::Live => "live",
+            Standing::Moved => "moved",
+            Standing::Arriving => "arriving",
+            Standing::Unknown => "unknown",
+        },
+        own: data.own,
+        host: data.host.clone(),
+        wallet: data.wallet,
+        adoptable: is_adoptable(data),
+    }
 }
 
 #[derive(Debug, Serialize, JsonSchema)]
@@ -87,6 +125,7 @@ fn disk_out(disk: &Disk) -> DiskOut {
             Obstacle::Small(_) => "small",
             Obstacle::Unreadable => "unreadable",
         }),
+        data: disk.parts.iter().filter_map(|part| part.data.as_ref()).map(data_out).collect(),
     }
 }
 
@@ -142,6 +181,35 @@ pub(crate) async fn relocate(
         disk::Typed { disk: ask.disk.0, serial: ask.serial.0, confirm: ask.confirm.0, ..disk::Typed::default() };
     match disk::begin_move(&house, &typed, &caller.actor()).await? {
         Ok(()) => Ok(Json(Restarting::new("The data is being moved: see /api/v1/disks. Then the box restarts."))),
+        Err(text) => Err(Problem::new(Code::Refused, sentence(&text))),
+    }
+}
+
+/// The data of another disk.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "AdoptData")]
+pub(crate) struct Adopt {
+    /// The disk's name and serial number as in the list.
+    disk: Short<64>,
+    serial: Short<128>,
+    /// One of its `data` that is adoptable.
+    partition: Short<64>,
+    /// The box that made it is switched off and will never be used again with this data. Two nodes of one wallet lose money.
+    other_box_is_off: bool,
+}
+
+/// `POST /disks/adopt`: the box restarts with that data.
+pub(crate) async fn adopt(
+    State(house): Home,
+    caller: Caller,
+    Body(ask): Body<Adopt>,
+) -> Result<Json<Restarting, 202>, Problem> {
+    let off = if ask.other_box_is_off { "yes" } else { "" }.into();
+    let (disk, serial, partition) = (ask.disk.0, ask.serial.0, ask.partition.0);
+    let typed = disk::Typed { disk, serial, partition, off, ..disk::Typed::default() };
+    match disk::begin_adopt(&house, &typed, |detail| caller.audit("disk-adopt", detail)).await? {
+        Ok(()) => Ok(Json(Restarting::new("The box restarts with that data, its owner and its password."))),
         Err(text) => Err(Problem::new(Code::Refused, sentence(&text))),
     }
 }

@@ -10,7 +10,7 @@ use std::{
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use store::{ApiKey, Audit, Store, TokenHash};
 use tokio::{sync::watch, time::Instant};
@@ -28,7 +28,7 @@ const NOTE: Duration = Duration::from_secs(60);
 pub(crate) const AT_MOST: usize = 100;
 
 /// What a key may do. The names are part of the API.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Scope {
     /// See everything, amounts and the audit log included.
@@ -41,10 +41,15 @@ pub(crate) enum Scope {
     Channels,
     /// Change the box itself, restart it.
     Settings,
+    /// Make, restore and unlock the wallet: its seed and its password pass by.
+    Wallet,
+    /// Decide who may use the box: password, second factor, keys. What widens that needs the owner's password, too.
+    Access,
 }
 
 impl Scope {
-    pub(crate) const ALL: [Self; 5] = [Self::Read, Self::Invoices, Self::Pay, Self::Channels, Self::Settings];
+    pub(crate) const ALL: [Self; 7] =
+        [Self::Read, Self::Invoices, Self::Pay, Self::Channels, Self::Settings, Self::Wallet, Self::Access];
 
     pub(crate) fn name(self) -> &'static str {
         match self {
@@ -53,11 +58,21 @@ impl Scope {
             Self::Pay => "pay",
             Self::Channels => "channels",
             Self::Settings => "settings",
+            Self::Wallet => "wallet",
+            Self::Access => "access",
         }
     }
 
     pub(crate) fn of(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|scope| scope.name() == name)
+    }
+}
+
+impl Wish {
+    /// For the audit log.
+    pub(crate) fn told(&self) -> String {
+        let scopes: Vec<&str> = self.scopes.iter().map(|scope| scope.name()).collect();
+        format!("{}: {}", self.name, scopes.join(", "))
     }
 }
 
@@ -75,6 +90,11 @@ impl Key {
         // A scope of a newer system is none here.
         let scopes = kept.scopes.split(' ').filter_map(Scope::of).collect();
         Self { kept, scopes, end: Arc::default() }
+    }
+
+    /// What a program calls it by; nothing can be guessed or opened with it.
+    pub(crate) fn handle(&self) -> String {
+        hex::encode(&self.kept.token_hash[..8])
     }
 
     pub(crate) fn may(&self, scope: Scope) -> bool {

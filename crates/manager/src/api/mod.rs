@@ -28,16 +28,19 @@ mod network;
 mod node;
 mod once;
 mod openapi;
+mod owner;
 mod payments;
 mod preferences;
 pub(crate) mod problem;
 pub(crate) mod route;
 mod services;
+mod setup;
 mod system;
 #[cfg(test)]
 mod tests;
 mod types;
 mod updates;
+mod wallet;
 mod wifi;
 #[cfg(test)]
 mod wifi_tests;

@@ -19,11 +19,11 @@ const ABOUT: &str = "What the pages of the box can do, for programs. Amounts are
                      something was last read from the node. Lists come in pages: give `next` back as `cursor`. Fields that \
                      are not known are refused. Errors are problem+json (RFC 9457) and have a `code` that stays. With a \
                      session's cookie instead of a key, what changes something needs the header `X-CSRF-Token`. \
-                     There are no amounts in other currencies: a rate is somebody's word for a moment, and a program that \
-                     needs one has its own. Some things are done on the pages alone, where a person is asked: the words of \
-                     a seed, making and restoring and unlocking the wallet, a backup given to restore, the password, the \
-                     second factor, keys of programs, a phone that may do everything, the code of a test mail, using \
-                     another disk's data, a bundle of an update that is uploaded or on a stick, and going back to a new box.";
+                     Amounts are in bitcoin alone; `/api/v1/rate` says what one costs, where the owner chose somebody to \
+                     ask. What widens anybody's rights (password, second factor, keys of programs, a phone \
+                     that may do everything) needs the owner's password beside a key. Some things are done on the pages \
+                     alone: claiming the box, a new password for who forgot it, a bundle of an update that is uploaded or on \
+                     a stick, and going back to a new box.";
 
 /// `GET /openapi.json`.
 pub(crate) async fn get(State(house): State<Arc<House>>, _caller: Caller) -> Result<Text<2>, Problem> {

@@ -11,13 +11,15 @@ use super::{
     caller::Caller,
     describe::{Body, Json},
     problem::{Code, Problem},
-    types::{Amount, Short},
+    types::{Amount, Short, Time},
 };
 use crate::{
+    error::now,
     pages::payments::{ServersTyped, ShownTyped, told_limits, told_shown},
     payments::FeeLimit,
     place,
     rates::Source,
+    setup::Step,
     shared::House,
 };
 
@@ -151,6 +153,38 @@ pub(crate) async fn set_shown(
     payments(state).await
 }
 
+/// What a bitcoin costs, as somebody says whom the owner chose to be asked.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "Rate")]
+pub(crate) struct RateOut {
+    /// ISO 4217.
+    currency: String,
+    /// Hundredths of the currency for one bitcoin.
+    bitcoin_hundredths: Amount,
+    /// Who says so.
+    source: String,
+    as_of: Time,
+    /// It is older than half an hour: the source does not answer.
+    stale: bool,
+}
+
+/// `GET /rate`.
+pub(crate) async fn rate(State(house): Home) -> Result<Json<RateOut>, Problem> {
+    let rate = house.shared.twin.state().money.rate.clone();
+    let rate = rate.ok_or_else(|| {
+        let detail =
+            "There is no rate: nobody is asked for one (see /api/v1/settings/payments), or has not answered yet.";
+        Problem::new(Code::NotFound, detail)
+    })?;
+    Ok(Json(RateOut {
+        stale: rate.is_stale(now()),
+        bitcoin_hundredths: Amount::whole(rate.hundredths),
+        as_of: Time(rate.at),
+        currency: rate.currency,
+        source: rate.source,
+    }))
+}
+
 /// Servers at home whose Lightning addresses can be paid though they are at private addresses.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -214,7 +248,10 @@ pub(crate) async fn set_place(
     let read = place::read(&ask.language, &ask.time_zone.0, &ask.host_name.0);
     let (language, zone, host) = read.map_err(|(_, text)| Problem::invalid(text))?;
     match place::take(&state, caller.actor(), language, zone, &host).await {
-        Ok(()) => self::place(state).await,
+        Ok(()) => {
+            state.setup.pass(Step::Place, caller.actor()).await?;
+            self::place(state).await
+        }
         Err(place::Refusal::System(what)) => Err(Problem::new(Code::Refused, crate::pages::words::sentence(&what))),
         Err(place::Refusal::Error(error)) => Err(error.into()),
     }

@@ -19,6 +19,7 @@ use crate::http::fail::{Fail, wait_seconds};
 pub(crate) enum Code {
     Unauthorized,
     ScopeMissing,
+    ProofWrong,
     ForeignOrigin,
     NotFound,
     MethodNotAllowed,
@@ -50,9 +51,10 @@ pub(crate) enum Code {
 }
 
 impl Code {
-    pub(crate) const ALL: [Self; 30] = [
+    pub(crate) const ALL: [Self; 31] = [
         Self::Unauthorized,
         Self::ScopeMissing,
+        Self::ProofWrong,
         Self::ForeignOrigin,
         Self::NotFound,
         Self::MethodNotAllowed,
@@ -89,6 +91,7 @@ impl Code {
         match self {
             Self::Unauthorized => ("unauthorized", S::UNAUTHORIZED, "No valid key"),
             Self::ScopeMissing => ("scope_missing", S::FORBIDDEN, "The key may not do this"),
+            Self::ProofWrong => ("proof_wrong", S::FORBIDDEN, "It is not proven that the owner asks"),
             Self::ForeignOrigin => ("foreign_origin", S::FORBIDDEN, "The request came from a foreign page"),
             Self::NotFound => ("not_found", S::NOT_FOUND, "There is no such thing"),
             Self::MethodNotAllowed => ("method_not_allowed", S::METHOD_NOT_ALLOWED, "This cannot be done here"),

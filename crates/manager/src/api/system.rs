@@ -1,4 +1,4 @@
-//! The box itself: health, versions, load, services, slots, setup, settings, the audit log.
+//! The box itself: health, versions, load, services, slots, settings, the audit log.
 
 use std::{net::IpAddr, sync::Arc};
 
@@ -21,7 +21,6 @@ use crate::{
     pages,
     request::Request,
     safety::{self, Light},
-    setup::Step,
     shared::House,
 };
 
@@ -150,6 +149,10 @@ pub(crate) struct Resources {
     uptime_seconds: u64,
     /// Hottest sensor, degrees Celsius, where there is one.
     temperature_celsius: Option<f32>,
+    /// The supply gives less than the board needs; null where the board does not report it.
+    under_voltage: Option<bool>,
+    /// When the firmware in the board's EEPROM was built, seconds since 1970; null where the board does not tell.
+    eeprom: Option<u64>,
 }
 
 pub(crate) async fn resources(State(house): Home) -> Result<Json<Resources>, Problem> {
@@ -163,6 +166,8 @@ pub(crate) async fn resources(State(house): Home) -> Result<Json<Resources>, Pro
         data_available: resources.data_available,
         uptime_seconds: resources.uptime_seconds,
         temperature_celsius: resources.temperature_celsius,
+        under_voltage: resources.under_voltage,
+        eeprom: resources.eeprom,
     }))
 }
 
@@ -239,28 +244,6 @@ pub(crate) async fn restart(State(house): Home, caller: Caller) -> Result<Json<R
     }
     pages::restart::ask(&house.shared.run_dir, Request::Reboot, "").await?;
     Ok(Json(Restarting::new("The box restarts and is back in a minute or two.")))
-}
-
-#[derive(Debug, Serialize, JsonSchema)]
-#[schemars(rename = "Setup")]
-pub(crate) struct Setup {
-    steps: Vec<SetupStep>,
-    /// When everything was applied; null while it was not.
-    finished_at: Option<Time>,
-}
-
-#[derive(Debug, Serialize, JsonSchema)]
-pub(crate) struct SetupStep {
-    name: &'static str,
-    done: bool,
-    /// The page of the step.
-    page: &'static str,
-}
-
-pub(crate) async fn setup(State(house): Home) -> Result<Json<Setup>, Problem> {
-    let step = |step: Step| SetupStep { name: step.name(), done: house.setup.is_done(step), page: step.path() };
-    let finished_at = house.setup.choices().finished.map(Time);
-    Ok(Json(Setup { steps: Step::ALL.into_iter().map(step).collect(), finished_at }))
 }
 
 #[derive(Debug, Serialize, JsonSchema)]

@@ -57,6 +57,8 @@ fn path_of(path: &str) -> String {
         .replace("{name}", &"ab".repeat(8))
         .replace("{phone}", "7")
         .replace("{unit}", "lnd.service")
+        .replace("{id}", &"ab".repeat(8))
+        .replace("{step}", "network")
 }
 
 #[tokio::test]
@@ -132,7 +134,7 @@ async fn every_route_below_api_is_in_the_table_and_none_is_public() {
     let of_programs: Vec<_> = of_programs.collect();
     assert_eq!(of_programs.len(), table().len());
     assert!(of_programs.iter().all(|route| matches!(route.access, Access::Key(_) | Access::AnyKey)));
-    // A key is never a way to the pages, nor to making keys.
+    // A key is never a way to the pages.
     let visit = visit().await;
     let token = key(&visit, &Scope::ALL).await;
     for path in ["/home", "/settings/keys", "/api"] {
@@ -216,6 +218,15 @@ async fn bad_input_is_a_problem_with_a_sentence() {
     assert_eq!(get("/api/v1/system/restart").await.headers[header::ALLOW], "POST");
     let large = format!(r#"{{"to":"{}"}}"#, "x".repeat(crate::http::BODY_LIMIT));
     assert_eq!(code(&post("/api/v1/node/payments/previews", &large).await), "body_too_large");
+    // The largest channel backup fits, and no more than it.
+    let restore = |bytes: usize| {
+        let backup = "ab".repeat(bytes);
+        format!(r#"{{"words":"zoo","backup":"{backup}","old_box_is_off":true}}"#)
+    };
+    let longest = crate::copies::restore::LONGEST;
+    for (bytes, expected) in [(longest, "refused"), (longest + 32 * 1024, "body_too_large")] {
+        assert_eq!(code(&post("/api/v1/setup/wallet/restore", &restore(bytes)).await), expected);
+    }
     let missing = Request::builder().method(Method::POST).uri("/api/v1/node/payments");
     let missing = missing.header(header::AUTHORIZATION, format!("Bearer {token}")).body(Body::empty()).unwrap();
     assert_eq!(code(&send(&visit.router, missing).await), "idempotency_key_missing");
@@ -417,4 +428,26 @@ async fn a_caller_without_pause_is_told_to_wait() {
     assert!(waits > 0);
     let other = key(&visit, &[Scope::Read]).await;
     assert_eq!(call(&visit, Method::GET, "/api/v1/setup", Some(&other), "").await.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn the_rate_is_told_with_its_age_and_where_there_is_none_that_is_told() {
+    let visit = visit().await;
+    let token = key(&visit, &[Scope::Read]).await;
+    let get = async || call(&visit, Method::GET, "/api/v1/rate", Some(&token), "").await;
+    assert_eq!(code(&get().await), "not_found");
+    let tell = async |at: u64| {
+        let rate = twin::fiat::Rate { currency: "EUR".into(), hundredths: 8_012_345, source: "kraken".into(), at };
+        let money = twin::Money { rate: Some(rate), ..twin::Money::default() };
+        visit.twin.send(twin::Update::Money(money)).await.unwrap();
+        let told = |state: &twin::State| state.money.rate.as_ref().is_some_and(|rate| rate.at == at);
+        while !told(&visit.house.shared.twin.state()) {
+            tokio::task::yield_now().await;
+        }
+        serde_json::from_str::<Value>(&get().await.text).unwrap()
+    };
+    let fresh = tell(now()).await;
+    assert_eq!((&fresh["currency"], &fresh["bitcoin_hundredths"]), (&"EUR".into(), &"8012345".into()));
+    assert_eq!(fresh["stale"], false);
+    assert_eq!(tell(now() - 3_600).await["stale"], true);
 }

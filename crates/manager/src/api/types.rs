@@ -10,6 +10,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use twin::{MilliSat, Sat};
 
+use crate::secret::Secret;
+
 /// What a list gives at once unless it is asked for more or less, and at most.
 const USUAL: u32 = 50;
 const MOST: u32 = 100;
@@ -17,6 +19,13 @@ const MOST: u32 = 100;
 /// An amount in an answer, whatever its unit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Amount(u64);
+
+impl Amount {
+    /// Of another unit than satoshis and millisatoshis.
+    pub(crate) fn whole(number: u64) -> Self {
+        Self(number)
+    }
+}
 
 impl From<MilliSat> for Amount {
     fn from(amount: MilliSat) -> Self {
@@ -109,6 +118,36 @@ impl<const MOST: usize> JsonSchema for Short<MOST> {
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({ "type": "string", "maxLength": MOST })
+    }
+}
+
+/// A secret in a request, of at most so many characters. It shows in no debug output and is erased after use.
+#[derive(Debug)]
+pub(crate) struct Hidden<const MOST: usize>(pub(crate) Secret<String>);
+
+impl<const MOST: usize> Default for Hidden<MOST> {
+    fn default() -> Self {
+        Self(Secret::new(String::new()))
+    }
+}
+
+impl<'de, const MOST: usize> Deserialize<'de> for Hidden<MOST> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Short::<MOST>::deserialize(deserializer).map(|text| Self(Secret::new(text.0)))
+    }
+}
+
+impl<const MOST: usize> JsonSchema for Hidden<MOST> {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        format!("Hidden{MOST}").into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "string", "maxLength": MOST, "format": "password" })
     }
 }
 

@@ -4,6 +4,7 @@ use std::{
     fs,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
+    sync::PoisonError,
     time::Duration,
 };
 
@@ -40,10 +41,17 @@ pub(crate) struct Chosen {
 }
 
 /// Asks root what is plugged in. An error is a sentence.
-pub(crate) async fn list(house: &House) -> Result<Vec<Stick>, String> {
+async fn list(house: &House) -> Result<Vec<Stick>, String> {
     let answer =
         house.desk.ask(&house.shared.run_dir, Task::StickList, "", LIMIT).await.map_err(|refused| refused.0)?;
     serde_json::from_str(&answer).map_err(|error| t!("backup.stick.unreadable", what = error).into_owned())
+}
+
+/// The same, and remembers it for who chooses one of them.
+pub(crate) async fn look(house: &House) -> Result<Vec<Stick>, String> {
+    let found = list(house).await?;
+    *house.copies.sticks.lock().unwrap_or_else(PoisonError::into_inner) = Some(found.clone());
+    Ok(found)
 }
 
 /// Has root mount the stick with this serial number. An error is a sentence.

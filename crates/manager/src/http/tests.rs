@@ -41,6 +41,7 @@ fn release() -> release::Release {
         built: BUILT,
         lnd_version: "v0.21.2-beta".into(),
         development_keys: true,
+        eeprom: None,
     }
 }
 

@@ -24,7 +24,7 @@ use crate::{
 };
 
 /// Letters of a key's name.
-const NAME: usize = 40;
+pub(crate) const NAME: usize = 40;
 /// How long a key may be good for, days; the first is what the form offers.
 const DAYS: [u64; 4] = [365, 90, 30, 1];
 
@@ -44,6 +44,10 @@ pub(crate) struct Typed {
     #[serde(default)]
     settings: String,
     #[serde(default)]
+    wallet: String,
+    #[serde(default)]
+    access: String,
+    #[serde(default)]
     payment: String,
     #[serde(default)]
     day: String,
@@ -60,27 +64,15 @@ impl Typed {
             Scope::Pay => &self.pay,
             Scope::Channels => &self.channels,
             Scope::Settings => &self.settings,
+            Scope::Wallet => &self.wallet,
+            Scope::Access => &self.access,
         };
         field == "yes"
     }
 
     /// An error is a sentence.
     fn wish(&self, now: u64, keys: &[Key]) -> Result<Wish, String> {
-        let name = self.name.trim();
-        let is_name = (1..=NAME).contains(&name.chars().count()) && !name.chars().any(char::is_control);
-        if !is_name {
-            return Err(t!("keys.bad_name", most = NAME).into_owned());
-        }
-        if keys.iter().any(|key| key.kept.name == name) {
-            return Err(t!("keys.taken", name = name).into_owned());
-        }
-        if keys.len() >= AT_MOST {
-            return Err(t!("keys.too_many", most = AT_MOST).into_owned());
-        }
         let scopes: Vec<Scope> = Scope::ALL.into_iter().filter(|scope| self.has(*scope)).collect();
-        if scopes.is_empty() {
-            return Err(t!("keys.no_scope").into_owned());
-        }
         let limits = match scopes.contains(&Scope::Pay) {
             true => Some(self.limits()?),
             false => None,
@@ -92,7 +84,7 @@ impl Typed {
                 Some(now.saturating_add(days.ok_or_else(|| t!("keys.bad_days").into_owned())? * 86_400))
             }
         };
-        Ok(Wish { name: name.to_owned(), scopes, expires, limits })
+        checked(Wish { name: self.name.clone(), scopes, expires, limits }, keys)
     }
 
     /// Of a payment and of a day, millisatoshis.
@@ -100,10 +92,30 @@ impl Typed {
         let needed = || t!("keys.limits_needed").into_owned();
         let payment = typed_sat(&self.payment)?.ok_or_else(needed)?;
         let day = typed_sat(&self.day)?.ok_or_else(needed)?;
-        if payment > day {
-            return Err(t!("keys.limits_order").into_owned());
-        }
         Ok((msat(payment).get(), msat(day).get()))
+    }
+}
+
+/// A wish that can be made a key beside those that there are; an error is a sentence.
+pub(crate) fn checked(mut wish: Wish, keys: &[Key]) -> Result<Wish, String> {
+    wish.name = wish.name.trim().to_owned();
+    let is_name = (1..=NAME).contains(&wish.name.chars().count()) && !wish.name.chars().any(char::is_control);
+    if !is_name {
+        return Err(t!("keys.bad_name", most = NAME).into_owned());
+    }
+    if keys.iter().any(|key| key.kept.name == wish.name) {
+        return Err(t!("keys.taken", name = wish.name).into_owned());
+    }
+    if keys.len() >= AT_MOST {
+        return Err(t!("keys.too_many", most = AT_MOST).into_owned());
+    }
+    if wish.scopes.is_empty() {
+        return Err(t!("keys.no_scope").into_owned());
+    }
+    match (wish.scopes.contains(&Scope::Pay), wish.limits) {
+        (true, None) => Err(t!("keys.limits_needed").into_owned()),
+        (true, Some((payment, day))) if payment > day => Err(t!("keys.limits_order").into_owned()),
+        _ => Ok(wish),
     }
 }
 
@@ -125,8 +137,7 @@ pub(crate) async fn make(
             return Ok((StatusCode::UNPROCESSABLE_ENTITY, page).into_response());
         }
     };
-    let scopes: Vec<&str> = wish.scopes.iter().map(|scope| scope.name()).collect();
-    let entry = audit(&session, "key-made", format!("{}: {}", wish.name, scopes.join(", ")));
+    let entry = audit(&session, "key-made", wish.told());
     let token = house.api.keys.make(wish, entry).await?;
     let typed = Typed { read: "yes".into(), days: DAYS[0].to_string(), ..Typed::default() };
     Ok(page(&house, &session, &typed, None, Some(&token)).into_response())

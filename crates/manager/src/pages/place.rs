@@ -83,9 +83,8 @@ pub(crate) async fn post(
     Form(typed): Form<Typed>,
 ) -> Result<Response, Fail> {
     let answer = take(&house, &session, &headers, Where::Wizard, &typed).await?;
-    if answer.status() != StatusCode::UNPROCESSABLE_ENTITY && !house.setup.is_done(Step::Place) {
-        let entry = crate::setup::audit(&session, "setup-step", Step::Place.name());
-        house.setup.change(entry, |choices| choices.place = true).await?;
+    if answer.status() != StatusCode::UNPROCESSABLE_ENTITY {
+        house.setup.pass(Step::Place, session.actor()).await?;
     }
     Ok(answer)
 }

@@ -17,6 +17,7 @@ use super::{
     password::{account, new_fields, weakness},
 };
 use crate::{
+    access::set_password,
     error::now,
     http::{extract::Form, fail::Fail},
     language, password,
@@ -52,15 +53,13 @@ pub(crate) async fn change_password(
     if let Some(complaint) = weakness(&change.password, &change.again, &house.shared.host()) {
         return refuse(&complaint);
     }
-    let phc = password::hash(change.password).await?;
     let entry = Audit {
         at: now(),
         actor: session.actor(),
         action: "password-changed",
         detail: "All other sessions were ended.".into(),
     };
-    house.store.change_password(phc, session.id, entry).await?;
-    house.sessions.drop_others(Some(session.id));
+    set_password(&house, change.password, session.id, entry).await?;
     Ok(page(&house, &session, None, Some(&t!("settings.changed"))).into_response())
 }
 

@@ -14,12 +14,14 @@ use axum::{
 use maud::{Markup, html};
 use rust_i18n::t;
 use serde::Deserialize;
+use store::Audit;
 use twin::LndState;
 
 use super::{Place, complaint, csrf, node, owner_refreshed, words::sentence};
 use crate::{
-    error::now,
+    error::{Error, now},
     http::{extract::Form, fail::Fail},
+    language::carried,
     request::Task,
     secret::Secret,
     session::Current,
@@ -145,34 +147,43 @@ pub(crate) async fn post(
     if house.shared.twin.state().lnd.state != LndState::Locked {
         return Ok(Redirect::to("/unlock").into_response());
     }
-    let work = tokio::spawn(unlock(house.clone(), session.clone(), typed));
-    let refusal = match tokio::time::timeout(WAIT, work).await {
-        Ok(Ok(Ok(()))) => None,
-        Ok(Ok(Err(why))) => Some(why),
-        Ok(Err(error)) => Some(error.to_string()),
-        // It goes on; the page tells what becomes of it.
-        Err(_) => None,
-    };
-    Ok(match refusal {
-        None => Redirect::to("/unlock").into_response(),
-        Some(why) => (StatusCode::UNPROCESSABLE_ENTITY, page(&house, &session, Some(&sentence(&why)))).into_response(),
+    Ok(match open(&house, session.actor(), typed.password, typed.seal == "yes").await {
+        // Where it goes on the page tells what becomes of it.
+        Ok(_) => Redirect::to("/unlock").into_response(),
+        Err(why) => (StatusCode::UNPROCESSABLE_ENTITY, page(&house, &session, Some(&why))).into_response(),
     })
 }
 
+/// Has the wallet opened, and waits a while for that; whether it is over. Later LND's state tells. An error is a sentence.
+pub(crate) async fn open(
+    house: &Arc<House>,
+    actor: String,
+    password: Secret<String>,
+    seal: bool,
+) -> Result<bool, String> {
+    let work = tokio::spawn(carried(unlock(house.clone(), actor, password, seal)));
+    match tokio::time::timeout(WAIT, work).await {
+        Ok(Ok(outcome)) => outcome.map(|()| true).map_err(|why| sentence(&why)),
+        Ok(Err(error)) => Err(sentence(&error.to_string())),
+        Err(_) => Ok(false),
+    }
+}
+
 /// Opens the wallet, and has the password sealed that has just proven right. An error is a sentence.
-async fn unlock(house: Arc<House>, session: Current, typed: Typed) -> Result<(), String> {
-    let password = lnd::Secret::new(typed.password.expose().as_bytes());
+async fn unlock(house: Arc<House>, actor: String, typed: Secret<String>, seal: bool) -> Result<(), String> {
+    let password = lnd::Secret::new(typed.expose().as_bytes());
     let window = if is_restored(&house.setup.choices()) { RECOVERY_WINDOW } else { 0 };
     house.node.bare.unlock_searching(&password, window).await.map_err(|error| node::refusal(&error))?;
-    let entry = audit(&session, "wallet-unlocked", "By its password, typed.");
+    let audit = |action, detail: &str| Audit { at: now(), actor: actor.clone(), action, detail: detail.into() };
+    let entry = audit("wallet-unlocked", "By its password, typed.");
     house.store.audit(entry).await.map_err(|error| error.to_string())?;
-    if typed.seal != "yes" {
+    if !seal {
         return Ok(());
     }
-    let sealed = house.desk.ask(&house.shared.run_dir, Task::WalletSeal, typed.password.expose(), ROOT_LIMIT).await;
+    let sealed = house.desk.ask(&house.shared.run_dir, Task::WalletSeal, typed.expose(), ROOT_LIMIT).await;
     let sealed = sealed.map_err(|refused| t!("unlock.not_sealed", why = refused.0).into_owned())?;
     let by_chip = sealed == "sealed-by-chip";
-    let entry = audit(&session, "wallet-sealed", "The wallet's password was sealed again.");
+    let entry = audit("wallet-sealed", "The wallet's password was sealed again.");
     let noted = house.setup.change(entry, |choices| {
         choices.by_hand = false;
         let made = choices.wallet.take().or_else(|| choices.making.take());
@@ -189,14 +200,16 @@ pub(crate) async fn by_hand(State(house): State<Arc<House>>, session: Current) -
         return Ok(Redirect::to("/unlock").into_response());
     }
     let entry = audit(&session, "unlock-by-hand", "LND is started without the sealed password.");
-    house.setup.change(entry, |choices| choices.by_hand = true).await?;
-    apply::config(&house)?;
-    let asked = house.desk.ask(&house.shared.run_dir, Task::LndRestart, "", WAIT).await;
-    Ok(match asked {
-        Ok(_) => Redirect::to("/unlock").into_response(),
-        Err(refused) => {
-            let page = page(&house, &session, Some(&sentence(&refused.0)));
-            (StatusCode::UNPROCESSABLE_ENTITY, page).into_response()
-        }
+    Ok(match start_by_hand(&house, entry).await? {
+        Ok(()) => Redirect::to("/unlock").into_response(),
+        Err(why) => (StatusCode::UNPROCESSABLE_ENTITY, page(&house, &session, Some(&why))).into_response(),
     })
+}
+
+/// Has LND started so that it waits for its password. An inner error is a sentence.
+pub(crate) async fn start_by_hand(house: &House, entry: Audit) -> Result<Result<(), String>, Error> {
+    house.setup.change(entry, |choices| choices.by_hand = true).await?;
+    apply::config(house)?;
+    let asked = house.desk.ask(&house.shared.run_dir, Task::LndRestart, "", WAIT).await;
+    Ok(asked.map(drop).map_err(|refused| sentence(&refused.0)))
 }

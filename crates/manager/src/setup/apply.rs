@@ -22,6 +22,7 @@ use tokio::time;
 use twin::{Job, JobStep, LndState, Progress, Update, source::sentence};
 
 use super::{
+    Step,
     bitcoin::Bitcoin,
     lnd_conf,
     wallet::{Made, Origin, Seed},
@@ -79,8 +80,21 @@ impl Apply {
     }
 }
 
+/// Begins once all steps before it are done. An inner error is the first that is not.
+pub(crate) async fn begin(house: &Arc<House>, entry: store::Audit) -> Result<Result<(), Step>, Error> {
+    match house.setup.next() {
+        None | Some(Step::Summary) => {
+            if start(house) {
+                house.store.audit(entry).await?;
+            }
+            Ok(Ok(()))
+        }
+        Some(step) => Ok(Err(step)),
+    }
+}
+
 /// Begins, unless it goes on already; whether it began.
-pub(crate) fn start(house: &Arc<House>) -> bool {
+fn start(house: &Arc<House>) -> bool {
     if house.setup.apply.running.swap(true, Ordering::AcqRel) {
         return false;
     }
@@ -243,4 +257,35 @@ async fn start_up(house: &House) -> Result<(), String> {
 
 async fn finish(house: &House) -> Result<(), Error> {
     house.setup.change(entry("setup-done", ""), |choices| choices.finished = Some(now())).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        http::tests::{Visit, visit},
+        secret::Secret,
+        setup::making,
+    };
+
+    async fn give(visit: &Visit) -> Result<(), String> {
+        let secret = |text: &str| Secret::new(text.to_owned());
+        let (words, passphrase) = (secret(&"zoo ".repeat(24)), secret(""));
+        let given = making::Given { words, passphrase, backup: None, is_off: true };
+        making::give(&visit.house, given, entry("seed-given", "")).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn while_one_seed_is_applied_no_other_takes_its_place() {
+        let visit = visit().await;
+        let password = || making::with(&visit.house, |seed| seed.password.expose().clone());
+        give(&visit).await.unwrap();
+        let first = password();
+        give(&visit).await.unwrap();
+        let second = password();
+        assert!(first.is_some() && second.is_some() && first != second);
+        visit.house.setup.apply.running.store(true, Ordering::Release);
+        let why = give(&visit).await.unwrap_err();
+        assert!(why.ends_with('.') && password() == second, "{why}");
+    }
 }

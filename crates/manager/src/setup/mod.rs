@@ -15,6 +15,7 @@ pub(crate) mod bitcoin;
 pub(crate) mod disk;
 pub(crate) mod headers;
 pub(crate) mod lnd_conf;
+pub(crate) mod making;
 mod postgres;
 pub(crate) mod wallet;
 
@@ -168,6 +169,25 @@ impl Setup {
         Ok(())
     }
 
+    /// Goes past a step with what there is; one that is done stays as it is. Whether this is such a step: the others ask
+    /// for something.
+    pub(crate) async fn pass(&self, step: Step, actor: String) -> Result<bool, Error> {
+        let (action, detail, change): (_, &str, fn(&mut Choices)) = match step {
+            Step::Place => ("setup-step", step.name(), |choices| choices.place = true),
+            Step::Network => ("network-seen", "", |choices| choices.network = true),
+            Step::Disk => ("disk-kept", "", |choices| choices.disk = Some(disk::Choice::Stay)),
+            Step::Backup => {
+                let detail = "No place for the channel backup was chosen.";
+                ("backup-put-off", detail, |choices| choices.backup = Some(Keep::Later))
+            }
+            Step::Bitcoin | Step::Wallet | Step::Summary => return Ok(false),
+        };
+        if !self.is_done(step) {
+            self.change(Audit { at: now(), actor, action, detail: detail.into() }, change).await?;
+        }
+        Ok(true)
+    }
+
     pub(crate) fn is_done(&self, step: Step) -> bool {
         let choices = self.choices.borrow();
         match step {
@@ -270,6 +290,21 @@ mod tests {
 
     fn making() -> wallet::Made {
         wallet::Made { at: 7, origin: wallet::Origin::Restored, by_chip: false }
+    }
+
+    #[tokio::test]
+    async fn a_step_is_passed_once_and_one_that_asks_for_something_never() {
+        let visit = visit().await;
+        let setup = &visit.house.setup;
+        for _ in 0..2 {
+            for step in Step::ALL {
+                let asks = matches!(step, Step::Bitcoin | Step::Wallet | Step::Summary);
+                assert_eq!(setup.pass(step, "owner".into()).await.unwrap(), !asks, "{step:?}");
+                assert_eq!(setup.is_done(step), !asks, "{step:?}");
+            }
+        }
+        let told: Vec<_> = visit.house.store.audit_log(None, 20).await.unwrap();
+        assert_eq!(told.iter().filter(|line| line.actor == "owner").count(), 4, "{told:?}");
     }
 
     #[tokio::test]

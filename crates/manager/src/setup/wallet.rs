@@ -132,9 +132,14 @@ impl Seed {
         Ok(())
     }
 
-    /// Compares the answers to the words that are asked.
-    pub(crate) fn answer(&mut self, answers: &[String; ASKED]) -> Verdict {
-        let Stage::Asked { positions, wrong } = &mut self.stage else { return Verdict::Over };
+    /// Compares the answers to the words that are asked; `None`: none are. Once they were right they stay so: a second
+    /// click must not cost the seed.
+    pub(crate) fn answer(&mut self, answers: &[String; ASKED]) -> Option<Verdict> {
+        let (positions, wrong) = match &mut self.stage {
+            Stage::Shown => return None,
+            Stage::Ready => return Some(Verdict::Right),
+            Stage::Asked { positions, wrong } => (positions, wrong),
+        };
         let words = self.words.expose();
         let right = positions
             .iter()
@@ -142,10 +147,10 @@ impl Seed {
             .all(|(at, answer)| words.get(*at).is_some_and(|word| word.eq_ignore_ascii_case(answer.trim())));
         if right {
             self.stage = Stage::Ready;
-            return Verdict::Right;
+            return Some(Verdict::Right);
         }
         *wrong += 1;
-        if *wrong >= TRIES { Verdict::Over } else { Verdict::Wrong { left: TRIES - *wrong } }
+        Some(if *wrong >= TRIES { Verdict::Over } else { Verdict::Wrong { left: TRIES - *wrong } })
     }
 }
 
@@ -202,19 +207,23 @@ mod tests {
         seed.written_down().unwrap();
         let Stage::Asked { positions, .. } = seed.stage.clone() else { panic!() };
         assert!(positions.windows(2).all(|pair| pair[0] < pair[1]) && positions[3] < WORDS);
-        assert_eq!(seed.answer(&positions.map(|at| format!(" WORD{at} "))), Verdict::Right);
+        assert_eq!(seed.answer(&positions.map(|at| format!(" WORD{at} "))), Some(Verdict::Right));
+        assert!(seed.is_ready());
+        // A second click.
+        assert_eq!(seed.answer(&positions.map(|_| String::new())), Some(Verdict::Right));
         assert!(seed.is_ready());
     }
 
     #[test]
     fn the_third_wrong_answer_ends_it_and_writing_down_again_does_not_help() {
         let mut seed = seed();
-        seed.written_down().unwrap();
         let wrong = std::array::from_fn(|_| "wrong".to_owned());
-        assert_eq!(seed.answer(&wrong), Verdict::Wrong { left: 2 });
+        assert_eq!(seed.answer(&wrong), None, "nothing is asked while the words are shown");
         seed.written_down().unwrap();
-        assert_eq!(seed.answer(&wrong), Verdict::Wrong { left: 1 });
-        assert_eq!(seed.answer(&wrong), Verdict::Over);
+        assert_eq!(seed.answer(&wrong), Some(Verdict::Wrong { left: 2 }));
+        seed.written_down().unwrap();
+        assert_eq!(seed.answer(&wrong), Some(Verdict::Wrong { left: 1 }));
+        assert_eq!(seed.answer(&wrong), Some(Verdict::Over));
     }
 
     #[test]

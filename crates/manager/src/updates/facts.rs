@@ -61,6 +61,7 @@ mod tests {
             built: 1_700_000_000,
             lnd_version: "v0.20.1-beta".into(),
             development_keys: false,
+            eeprom: None,
         }
     }
 

@@ -265,6 +265,7 @@ mod tests {
             built: 1,
             lnd_version: "v0.21.2-beta".into(),
             development_keys: false,
+            eeprom: None,
         };
         let update = Update {
             format: UPDATE_FORMAT,

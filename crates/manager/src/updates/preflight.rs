@@ -54,18 +54,18 @@ pub(crate) struct Subject<'a> {
 /// All checks, in the order of the page.
 pub(crate) fn checks(subject: &Subject<'_>) -> Vec<Check> {
     let good = |name, detail: std::borrow::Cow<'_, str>| check(name, Verdict::Good, detail);
-    vec![
+    let mut checks = vec![
         good("signature", t!("updates.check.signature")),
         board(subject),
         version(subject),
         space(subject.state),
         clock(subject),
         disk(subject),
-        system(subject.state),
-        payments(subject),
-        closing(subject.state),
-        backup(subject),
-    ]
+    ];
+    checks.extend(power(subject.state));
+    checks.extend(eeprom(subject));
+    checks.extend([system(subject.state), payments(subject), closing(subject.state), backup(subject)]);
+    checks
 }
 
 /// The worst of all.
@@ -144,6 +144,24 @@ fn disk(subject: &Subject<'_>) -> Check {
         0 => check("disk", Verdict::Good, t!("updates.check.disk")),
         count => check("disk", Verdict::Blocked, t!("updates.check.disk_faults", count = count)).lead("/restart"),
     }
+}
+
+/// Of boards that report it: with too little of it a memory card loses what is being written.
+fn power(state: &State) -> Option<Check> {
+    Some(match state.resources.under_voltage? {
+        false => check("power", Verdict::Good, t!("updates.check.power")),
+        true => check("power", Verdict::Warning, t!("updates.check.power_low")),
+    })
+}
+
+/// Of boards that tell it, and versions that ask. Nothing on the box writes to it: the owner does, by the maker's tool.
+fn eeprom(subject: &Subject<'_>) -> Option<Check> {
+    let (own, least) = (subject.state.resources.eeprom?, subject.update.release.eeprom?);
+    let (name, own_words, least_words) = ("eeprom", words::moment(own), words::moment(least));
+    Some(match own >= least {
+        true => check(name, Verdict::Good, t!("updates.check.eeprom", own = own_words)),
+        false => check(name, Verdict::Warning, t!("updates.check.eeprom_old", own = own_words, least = least_words)),
+    })
 }
 
 /// What runs must have proved itself: it is what the box falls back to.

@@ -76,6 +76,7 @@ pub(crate) fn described_as(version: &str, size: u64, sha256: &str) -> Update {
         built: 1,
         lnd_version: "v0.21.2-beta".into(),
         development_keys: false,
+        eeprom: None,
     };
     Update {
         format: UPDATE_FORMAT,

@@ -43,6 +43,7 @@ fn update(version: &str) -> Update {
             built: NOW - 3 * DAY,
             lnd_version: "v0.21.2-beta".into(),
             development_keys: false,
+            eeprom: None,
         },
         bundle: Image { name: format!("{version}.raucb"), size: 1, sha256: "ab".repeat(32) },
         root_hash: "cd".repeat(32),

@@ -91,10 +91,18 @@ fn configure(context: &Context, make: &Make, jobs: Option<usize>, version: &str)
         fs::read_to_string(&path).at("read", &path)
     };
     let text = lay_down()?;
-    // Kconfig drops without a word what it does not know, or what misses something else.
-    let fragments = make.external.join("configs/fragments");
+    // Kconfig drops without a word what it does not know, or what misses something else. What the caller asks for comes
+    // last: it may take the place of a line of ours.
+    let asked = make.output.join("asked.config");
+    fs::write(&asked, &lines).at("write", &asked)?;
     let mut check = Command::new(make.external.join("scripts/check-config"));
-    command::output(check.arg(&path).arg(fragments.join("common")).arg(fragments.join(board)))?;
+    command::output(
+        check
+            .arg(&path)
+            .arg(make.external.join("configs/common"))
+            .arg(context.board_folder.join("buildroot.config"))
+            .arg(&asked),
+    )?;
     let key = Key::new("buildroot 1").text(version).text(&settings::content(&text)).path(&make.external)?.short();
     let mark = make.output.join(MADE_OF);
     match fs::read_to_string(&mark) {
@@ -114,7 +122,7 @@ fn take(context: &Context, output: &Path, packages: &Packages) -> Result<(Base, 
     let images = output.join("images");
     let archive = images.join("rootfs.tar");
     let kernel = images.join(&context.board.kernel.file);
-    let mut key = Key::new("buildroot root 1").text(&context.epoch.to_string()).path(&archive)?.path(&kernel)?;
+    let mut key = Key::new("buildroot root 2").text(&context.epoch.to_string()).path(&archive)?.path(&kernel)?;
     key = context.wanted.root.exclude.iter().fold(key, |key, pattern| key.text(pattern));
     let done = context.cache.step("buildroot", &key, |folder| {
         let tree = folder.join("tree");
@@ -133,6 +141,7 @@ fn take(context: &Context, output: &Path, packages: &Packages) -> Result<(Base, 
                 fs::remove_file(tree.join(leftover)).at("remove", tree.join(leftover))?;
             }
         }
+        zones(&tree)?;
         debian::settings(&tree)
     })?;
     let tree = done.join("tree");
@@ -146,7 +155,26 @@ fn take(context: &Context, output: &Path, packages: &Packages) -> Result<(Base, 
         modules: fs::read_to_string(&modules).at("read", &modules)?,
     };
     let parts = parts(packages);
-    Ok((Base { kernel: done.join("vmlinuz"), tree, release, key, parts }, programs, lnd))
+    let base = Base { kernel: done.join("vmlinuz"), tree, release, key, parts, loader: vec![images] };
+    Ok((base, programs, lnd))
+}
+
+/// Buildroot's time zones are links into a folder of their own, `posix`, which who lists the zones does not follow. Those
+/// that count leap seconds are nobody's.
+fn zones(tree: &Path) -> Result<(), Error> {
+    let folder = tree.join("usr/share/zoneinfo");
+    let (posix, right) = (folder.join("posix"), folder.join("right"));
+    if !posix.is_dir() {
+        return Ok(());
+    }
+    for entry in fs::read_dir(&posix).at("list", &posix)?.flatten() {
+        let (from, to) = (entry.path(), folder.join(entry.file_name()));
+        if to.is_symlink() {
+            fs::remove_file(&to).at("remove", &to)?;
+            fs::rename(&from, &to).at("move", &from)?;
+        }
+    }
+    [posix, right].iter().filter(|path| path.is_dir()).try_for_each(|path| super::cache::remove(path))
 }
 
 /// What is on the box: packages with files in the root tree, but for our own, which the parts list has in more detail.

@@ -36,8 +36,7 @@ fn each_board_has_a_configuration() {
 #[test]
 fn a_configuration_has_nothing_that_its_two_fragments_do_not_ask_for() {
     for board in boards() {
-        let fragments =
-            read("buildroot/configs/fragments/common") + &read(&format!("buildroot/configs/fragments/{board}"));
+        let fragments = read("buildroot/configs/common") + &read(&format!("image/boards/{board}/buildroot.config"));
         let wanted: BTreeSet<String> = asked(&fragments).into_values().collect();
         let has: BTreeSet<String> =
             asked(&read(&format!("buildroot/configs/homebolt_{board}_defconfig"))).into_values().collect();
@@ -59,6 +58,12 @@ fn the_packages_have_the_versions_that_the_checkout_pins() {
     assert!(read("buildroot/package/lnd/lnd.mk").contains(&format!("LND_VERSION = {lnd}\n")));
     let manager = format!("HOMEBOLT_MANAGER_VERSION = {}\n", env!("CARGO_PKG_VERSION"));
     assert!(read("buildroot/package/homebolt-manager/homebolt-manager.mk").contains(&manager));
+}
+
+#[test]
+fn the_kernels_headers_have_the_hashes_of_the_kernel() {
+    let hashes = |package: &str| read(&format!("buildroot/patches/{package}/{package}.hash"));
+    assert_eq!(hashes("linux-headers"), hashes("linux"));
 }
 
 #[test]
@@ -125,4 +130,24 @@ fn the_parts_list_names_what_is_on_the_box_and_not_what_made_it() {
     let packages = log::packages(include_str!("make/show-info.json")).unwrap();
     let names: Vec<String> = parts(&packages).into_iter().map(|part| part.name).collect();
     assert_eq!(names, ["iwd", "linux", "rauc"]);
+}
+
+#[test]
+fn time_zones_are_where_who_lists_them_looks() {
+    let tree = tempfile::tempdir().unwrap();
+    let folder = tree.path().join("usr/share/zoneinfo");
+    for path in ["posix/Europe", "right/Europe"] {
+        fs::create_dir_all(folder.join(path)).unwrap();
+        fs::write(folder.join(path).join("Rome"), path).unwrap();
+    }
+    std::os::unix::fs::symlink("posix/Europe", folder.join("Europe")).unwrap();
+    fs::write(folder.join("zone.tab"), "").unwrap();
+    zones(tree.path()).unwrap();
+    assert!(!folder.join("Europe").is_symlink());
+    assert_eq!(fs::read_to_string(folder.join("Europe/Rome")).unwrap(), "posix/Europe");
+    let mut left: Vec<_> = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    left.sort();
+    assert_eq!(left, ["Europe", "zone.tab"]);
+    // A tree of another kind is left as it is.
+    zones(tree.path()).unwrap();
 }

@@ -56,7 +56,7 @@ pub(crate) async fn begin(
     if house.factor.is_on() {
         return Ok(Redirect::to("/settings/second-factor").into_response());
     }
-    if let Some(refusal) = prove(&house, &session, typed.proof, &typed.code).await? {
+    if let Some(refusal) = prove(&house, session.address, typed.proof, &typed.code).await? {
         return Ok(refused(page(&house, &session, Some(&refusal)).await));
     }
     let secret = house.factor.begin(session.id)?;
@@ -89,7 +89,7 @@ pub(crate) async fn renew(
     session: Current,
     Form(typed): Form<Proof>,
 ) -> Result<Response, Fail> {
-    if let Some(refusal) = prove(&house, &session, typed.proof, &typed.code).await? {
+    if let Some(refusal) = prove(&house, session.address, typed.proof, &typed.code).await? {
         return Ok(refused(page(&house, &session, Some(&refusal)).await));
     }
     match house.factor.renew(audit(&session, "recovery-codes-renewed", "")).await? {
@@ -104,7 +104,7 @@ pub(crate) async fn off(
     session: Current,
     Form(typed): Form<Proof>,
 ) -> Result<Response, Fail> {
-    if let Some(refusal) = prove(&house, &session, typed.proof, &typed.code).await? {
+    if let Some(refusal) = prove(&house, session.address, typed.proof, &typed.code).await? {
         return Ok(refused(page(&house, &session, Some(&refusal)).await));
     }
     house.factor.turn_off(audit(&session, "second-factor-off", "")).await?;

@@ -119,7 +119,7 @@ pub(crate) async fn pair(
     if let Some(away) = away(&house) {
         return refuse(&away);
     }
-    if let Some(words) = prove(&house, &session, wanted.proof, &wanted.code).await? {
+    if let Some(words) = prove(&house, session.address, wanted.proof, &wanted.code).await? {
         return refuse(&words);
     }
     let entry = audit(&session, "phone-paired", format!("{name} ({})", rights.name()));

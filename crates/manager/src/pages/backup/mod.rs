@@ -15,7 +15,7 @@ use rust_i18n::t;
 
 use super::{Place as Entry, complaint, csrf, owner_refreshed, setup};
 use crate::{
-    copies::{self, Keep, sticks},
+    copies::{self, sticks},
     http::fail::Fail,
     session::Current,
     setup::{Step, audit},
@@ -128,18 +128,14 @@ pub(crate) async fn get(State(house): State<Arc<House>>, session: Current) -> Ma
 
 /// `POST /setup/backup/later`.
 pub(crate) async fn later(State(house): State<Arc<House>>, session: Current) -> Result<Redirect, Fail> {
-    if house.setup.choices().backup.is_none() {
-        let entry = audit(&session, "backup-put-off", "No place for the channel backup was chosen.");
-        house.setup.change(entry, |choices| choices.backup = Some(Keep::Later)).await?;
-    }
+    house.setup.pass(Step::Backup, session.actor()).await?;
     Ok(onward(&house))
 }
 
 /// `POST /setup/backup/sticks`: has root look what is plugged in.
 pub(crate) async fn look_for_sticks(State(house): State<Arc<House>>, session: Current) -> Result<Response, Fail> {
-    match sticks::list(&house).await {
-        Ok(found) => {
-            *house.copies.sticks.lock().unwrap_or_else(PoisonError::into_inner) = Some(found);
+    match sticks::look(&house).await {
+        Ok(_) => {
             house.store.audit(audit(&session, "sticks-listed", "")).await?;
             Ok(Redirect::to("/setup/backup/stick").into_response())
         }

@@ -107,7 +107,7 @@ enum Refusal<'a> {
 
 /// `POST /setup/network`: it is well as it is.
 pub(crate) async fn go_on(State(house): State<Arc<House>>, session: Current) -> Result<Redirect, Fail> {
-    house.setup.change(audit(&session, "network-seen", ""), |choices| choices.network = true).await?;
+    house.setup.pass(Step::Network, session.actor()).await?;
     Ok(Redirect::to(house.setup.next().map_or("/home", Step::path)))
 }
 

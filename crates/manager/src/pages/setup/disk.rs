@@ -2,7 +2,7 @@
 //!
 //! One page, as a step of the wizard and under the settings; each form says where it came from.
 
-mod parts;
+pub(crate) mod parts;
 
 use std::sync::Arc;
 
@@ -163,18 +163,25 @@ pub(crate) async fn adopt(
     session: Current,
     Form(typed): Form<Typed>,
 ) -> Result<Response, Fail> {
-    let state = house.shared.twin.state();
-    let Some(disk) = meant(&state.disks.disks, &typed) else {
-        return Ok(refuse(&house, &session, &typed, t!("setup.disk.gone").into_owned()));
-    };
-    if typed.off != "yes" {
-        return Ok(refuse(&house, &session, &typed, t!("setup.disk.adopt_unconfirmed").into_owned()));
-    }
-    house.store.audit(audit(&session, "disk-adopt", &parts::name(disk))).await?;
-    match disk::adopt(&house, disk, &typed.partition).await {
+    match begin_adopt(&house, &typed, |detail| audit(&session, "disk-adopt", detail)).await? {
         Ok(()) => Ok(restart::waiting().into_response()),
-        Err(refused) => Ok(refuse(&house, &session, &typed, refused.0)),
+        Err(text) => Ok(refuse(&house, &session, &typed, text)),
     }
+}
+
+/// Has another disk's data used after a restart; an inner error is a sentence.
+pub(crate) async fn begin_adopt(
+    house: &House,
+    typed: &Typed,
+    entry: impl FnOnce(&str) -> Audit,
+) -> Result<Result<(), String>, Fail> {
+    let state = house.shared.twin.state();
+    let Some(disk) = meant(&state.disks.disks, typed) else { return Ok(Err(t!("setup.disk.gone").into_owned())) };
+    if typed.off != "yes" {
+        return Ok(Err(t!("setup.disk.adopt_unconfirmed").into_owned()));
+    }
+    house.store.audit(entry(&parts::name(disk))).await?;
+    Ok(disk::adopt(house, disk, &typed.partition).await.map_err(|refused| refused.0))
 }
 
 /// The disk that the form is about: by serial number, too, as names change hands.

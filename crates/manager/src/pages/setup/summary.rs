@@ -86,9 +86,8 @@ fn table(house: &House, choices: &Choices) -> Markup {
 
 /// `POST /setup/apply`: begins, or begins again where it failed.
 pub(crate) async fn post(State(house): State<Arc<House>>, session: Current) -> Result<Redirect, Fail> {
-    if house.setup.next().is_none_or(|step| step == Step::Summary) && apply::start(&house) {
-        house.store.audit(audit(&session, "setup-applied", "")).await?;
-    }
+    // With a step that is not done, the page of the summary leads to it.
+    let _ = apply::begin(&house, audit(&session, "setup-applied", "")).await?;
     Ok(Redirect::to(Step::Summary.path()))
 }
 

@@ -1,17 +1,15 @@
 //! Wizard: the wallet. A new seed is shown once and asked for; an old one is typed in.
 
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
 use axum::{
     extract::State,
     http::StatusCode,
     response::{IntoResponse, Redirect, Response},
 };
-use base64::{Engine, engine::general_purpose::STANDARD};
 use maud::{Markup, html};
 use rust_i18n::t;
 use serde::Deserialize;
-use twin::LndState;
 
 use super::{page, refreshing};
 use crate::{
@@ -22,29 +20,11 @@ use crate::{
     session::Current,
     setup::{
         Step, audit,
-        wallet::{ASKED, Seed, Stage, Verdict, typed_words},
+        making::{self, Given, Situation, situation, with},
+        wallet::{ASKED, Seed, Stage, Verdict},
     },
     shared::House,
 };
-
-/// What the wizard can offer here.
-enum Situation {
-    /// LND is not up yet, or is busy with its first start.
-    NotYet,
-    /// It waits for a wallet.
-    Empty,
-    /// There is a wallet already: made here, or found.
-    Exists,
-}
-
-fn situation(house: &House) -> Situation {
-    match house.shared.twin.state().lnd.state {
-        _ if house.setup.choices().wallet.is_some() => Situation::Exists,
-        LndState::Unreachable | LndState::WaitingToStart => Situation::NotYet,
-        LndState::NonExisting => Situation::Empty,
-        LndState::Locked | LndState::Unlocked | LndState::RpcActive | LndState::ServerActive => Situation::Exists,
-    }
-}
 
 pub(crate) async fn get(State(house): State<Arc<House>>, session: Current) -> Response {
     if house.setup.choices().bitcoin.is_none() {
@@ -157,25 +137,11 @@ pub(crate) async fn new(
     if form.passphrase.expose() != form.again.expose() {
         return refuse(&t!("setup.wallet.passphrase_differs"));
     }
-    let passphrase = form.passphrase.expose();
-    let passphrase = (!passphrase.is_empty()).then(|| lnd::Secret::new(passphrase.as_bytes()));
-    let words = match house.node.bare.new_seed(passphrase.as_ref()).await {
-        Ok(seed) => seed.expose().to_vec(),
-        Err(error) => return refuse(&crate::pages::words::sentence(&twin::source::sentence(&error))),
-    };
-    let seed = Seed::new(words, form.passphrase)?;
-    put(&house, Some(seed));
-    house.store.audit(audit(&session, "seed-shown", "A new seed was made and shown.")).await?;
-    Ok(Redirect::to("/setup/wallet/words").into_response())
-}
-
-fn put(house: &House, seed: Option<Seed>) {
-    *house.setup.seed.lock().unwrap_or_else(PoisonError::into_inner) = seed;
-}
-
-/// Reads or changes the seed that is on its way.
-fn with<T>(house: &House, work: impl FnOnce(&mut Seed) -> T) -> Option<T> {
-    house.setup.seed.lock().unwrap_or_else(PoisonError::into_inner).as_mut().map(work)
+    let entry = audit(&session, "seed-shown", "A new seed was made and shown.");
+    match making::begin(&house, form.passphrase, entry).await? {
+        Ok(_) => Ok(Redirect::to("/setup/wallet/words").into_response()),
+        Err(sentence) => refuse(&sentence),
+    }
 }
 
 /// `GET /setup/wallet/words`: the seed, until the owner says that it is written down; then the questions.
@@ -253,23 +219,22 @@ pub(crate) async fn check(
     Form(form): Form<Answers>,
 ) -> Result<Response, Fail> {
     let answers = [form.word0, form.word1, form.word2, form.word3].map(|word| word.expose().clone());
-    let verdict = with(&house, |seed| (seed.answer(&answers), seed.stage.clone()));
+    let entry = audit(&session, "seed-confirmed", "Four words of the seed were right.");
     let refused = StatusCode::UNPROCESSABLE_ENTITY;
-    match verdict {
-        Some((Verdict::Right, _)) => {
-            house.store.audit(audit(&session, "seed-confirmed", "Four words of the seed were right.")).await?;
-            Ok(Redirect::to(Step::Backup.path()).into_response())
+    Ok(match making::answer(&house, &answers, entry).await? {
+        Some(Verdict::Right) => Redirect::to(Step::Backup.path()).into_response(),
+        Some(Verdict::Wrong { left }) => match with(&house, |seed| seed.stage.clone()) {
+            Some(Stage::Asked { positions, .. }) => {
+                let text = t!("setup.wallet.check_wrong", left = left);
+                (refused, ask(&house, &session, &positions, Some(&text))).into_response()
+            }
+            _ => Redirect::to(Step::Wallet.path()).into_response(),
+        },
+        Some(Verdict::Over) => {
+            (refused, choose(&house, &session, Some(&t!("setup.wallet.check_over")))).into_response()
         }
-        Some((Verdict::Wrong { left }, Stage::Asked { positions, .. })) => {
-            let text = t!("setup.wallet.check_wrong", left = left);
-            Ok((refused, ask(&house, &session, &positions, Some(&text))).into_response())
-        }
-        Some(_) => {
-            put(&house, None);
-            Ok((refused, choose(&house, &session, Some(&t!("setup.wallet.check_over")))).into_response())
-        }
-        None => Ok(Redirect::to(Step::Wallet.path()).into_response()),
-    }
+        None => Redirect::to(Step::Wallet.path()).into_response(),
+    })
 }
 
 /// `GET /setup/wallet/restore`.
@@ -334,54 +299,22 @@ pub(crate) async fn restore_given(
     }
     let refuse =
         |text: &str| Ok((StatusCode::UNPROCESSABLE_ENTITY, restoring(&house, &session, Some(text))).into_response());
-    let words = match typed_words(Secret::new(form.text("words")).expose()) {
-        Ok(words) => words,
-        Err(sentence) => return refuse(&sentence),
+    let backup = match form.file() {
+        Some(bytes) => making::of_size(bytes.to_vec()).map(Some),
+        None => making::backup(&form.text("backup")),
     };
-    if form.text("off") != "yes" {
-        return refuse(&t!("setup.wallet.restore_confirm_missing"));
-    }
-    let backup = match form.file().map_or_else(|| backup(&form.text("backup")), of_size) {
-        Ok(backup) => backup,
-        Err(sentence) => return refuse(&sentence),
+    let given = Given {
+        words: Secret::new(form.text("words")),
+        passphrase: Secret::new(form.text("passphrase")),
+        backup: match backup {
+            Ok(backup) => backup,
+            Err(sentence) => return refuse(&sentence),
+        },
+        is_off: form.text("off") == "yes",
     };
-    put(&house, Some(Seed::restored(words, Secret::new(form.text("passphrase")), backup)?));
-    house.store.audit(audit(&session, "seed-given", "A seed was given to restore a wallet.")).await?;
-    Ok(Redirect::to(Step::Wallet.path()).into_response())
-}
-
-/// What LND can make sense of at least. Whether it is this seed's only LND can tell, once it has the seed.
-fn of_size(bytes: &[u8]) -> Result<Option<Vec<u8>>, String> {
-    if (restore::SHORTEST..=restore::LONGEST).contains(&bytes.len()) {
-        Ok(Some(bytes.to_vec()))
-    } else {
-        Err(t!("setup.wallet.restore_backup_bad").into_owned())
-    }
-}
-
-/// A channel backup as text: base64 or hexadecimal, as LND's tools print it. An error is a sentence.
-fn backup(text: &str) -> Result<Option<Vec<u8>>, String> {
-    let plain: String = text.chars().filter(|letter| !letter.is_whitespace()).collect();
-    if plain.is_empty() {
-        return Ok(None);
-    }
-    let bytes = hex::decode(&plain).ok().or_else(|| STANDARD.decode(&plain).ok());
-    of_size(&bytes.unwrap_or_default())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_channel_backup_is_read_as_base64_and_as_hexadecimal() {
-        let bytes = vec![7_u8; 100];
-        assert_eq!(backup(&STANDARD.encode(&bytes)).unwrap(), Some(bytes.clone()));
-        assert_eq!(
-            backup(&format!(" {}\n{} ", &hex::encode(&bytes)[..50], &hex::encode(&bytes)[50..])).unwrap(),
-            Some(bytes)
-        );
-        assert_eq!(backup(" \n").unwrap(), None);
-        assert!(backup("not a backup!").is_err() && backup("abcd").is_err());
+    let entry = audit(&session, "seed-given", "A seed was given to restore a wallet.");
+    match making::give(&house, given, entry).await? {
+        Ok(()) => Ok(Redirect::to(Step::Wallet.path()).into_response()),
+        Err(sentence) => refuse(&sentence),
     }
 }

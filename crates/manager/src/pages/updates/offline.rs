@@ -98,9 +98,7 @@ pub(crate) async fn stick(State(house): State<Arc<House>>, session: Current) -> 
 /// `POST /settings/updates/stick`: looks for sticks, or opens the one with that serial number.
 pub(crate) async fn open(State(house): State<Arc<House>>, session: Current, Form(typed): Form<Typed>) -> Response {
     let done = if typed.serial.is_empty() {
-        sticks::list(&house).await.map(|found| {
-            *house.copies.sticks.lock().unwrap_or_else(PoisonError::into_inner) = Some(found);
-        })
+        sticks::look(&house).await.map(drop)
     } else {
         sticks::mount(&house, &typed.serial).await
     };

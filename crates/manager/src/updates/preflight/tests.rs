@@ -19,6 +19,7 @@ fn release(version: &str) -> Release {
         built: NOW - 1000,
         lnd_version: "v0.21.2-beta".into(),
         development_keys: false,
+        eeprom: None,
     }
 }
 
@@ -59,8 +60,12 @@ fn copies(at: u64) -> Copies {
 }
 
 fn looked(state: &State, refusal: Option<&Refusal>) -> Vec<Check> {
-    let (release, update) = (release("0.1.0"), update());
-    checks(&Subject { release: &release, state, update: &update, refusal, wallet: true, faults: 0, now: NOW })
+    looked_for(&update(), state, refusal)
+}
+
+fn looked_for(update: &Update, state: &State, refusal: Option<&Refusal>) -> Vec<Check> {
+    let release = release("0.1.0");
+    checks(&Subject { release: &release, state, update, refusal, wallet: true, faults: 0, now: NOW })
 }
 
 fn verdict(state: &State, name: &str) -> Verdict {
@@ -112,6 +117,29 @@ fn a_wrong_clock_blocks_and_an_unset_one_is_told() {
         now: release.built - 1,
     };
     assert_eq!(clock(&early).verdict, Verdict::Blocked);
+}
+
+#[test]
+fn a_weak_supply_is_told_on_boards_that_report_it() {
+    assert!(looked(&sound(), None).iter().all(|check| check.name != "power"));
+    assert_eq!(after("power", |state| state.resources.under_voltage = Some(false)), Verdict::Good);
+    assert_eq!(after("power", |state| state.resources.under_voltage = Some(true)), Verdict::Warning);
+}
+
+#[test]
+fn an_old_eeprom_is_told_where_board_and_version_have_one() {
+    let told = |own: Option<u64>, least: Option<u64>| {
+        let mut state = sound();
+        state.resources.eeprom = own;
+        let mut update = update();
+        update.release.eeprom = least;
+        let found = looked_for(&update, &state, None).into_iter().find(|check| check.name == "eeprom")?;
+        assert!(!found.detail.starts_with("updates."), "{}", found.detail);
+        Some(found.verdict)
+    };
+    assert_eq!([told(None, Some(5)), told(Some(5), None)], [None, None]);
+    assert_eq!(told(Some(5), Some(5)), Some(Verdict::Good));
+    assert_eq!(told(Some(4), Some(5)), Some(Verdict::Warning));
 }
 
 #[test]

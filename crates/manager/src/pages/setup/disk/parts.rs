@@ -71,8 +71,8 @@ fn standing(data: &DataPart) -> Markup {
     }
 }
 
-/// Whether the page offers to use that data. The root program looks once more.
-pub(super) fn is_adoptable(data: &DataPart) -> bool {
+/// Whether the owner is offered to use that data. The root program looks once more.
+pub(crate) fn is_adoptable(data: &DataPart) -> bool {
     data.standing == Standing::Live && !data.own
 }
 

@@ -14,13 +14,18 @@ use std::{
 
 use serde_json::json;
 
-use crate::report::{Outcome, ensure, until};
+use crate::report::{Fault, Outcome, ensure, fails, until};
 
 /// Serial number of the stick that is plugged in.
-pub(super) const STICK: &str = "TEST-STICK-1";
+pub(crate) const STICK: &str = "TEST-STICK-1";
+
+/// What the manager asks for and gets without saying what for.
+const FOR_LND: [&str; 2] = ["lnd-restart", "wallet-seal"];
+/// What a willing one does besides.
+const WILLING: [&str; 4] = ["place", "unit-restart", "stick-list", "stick-mount"];
 
 /// Does what the manager asks for, for as long as this value lives.
-pub(super) struct FakeRoot {
+pub(crate) struct FakeRoot {
     inner: Arc<Inner>,
     stop: Arc<AtomicBool>,
     thread: Option<thread::JoinHandle<()>>,
@@ -31,35 +36,53 @@ struct Inner {
     lnd: PathBuf,
     log: PathBuf,
     child: Mutex<Option<Child>>,
+    /// Says no to all that is not for LND.
+    grudging: bool,
+    /// And to that, too.
+    stubborn: AtomicBool,
 }
 
 impl FakeRoot {
     /// `folder`: the manager's, with `run`, `config` and `lnd` in it.
-    pub(super) fn start(folder: &Path, lnd: &Path, log: &Path) -> Self {
+    pub(crate) fn start(folder: &Path, lnd: &Path, log: &Path) -> Self {
+        Self::begin(folder, lnd, log, false)
+    }
+
+    /// One that does what LND needs, and says no to all else at once.
+    pub(crate) fn grudging(folder: &Path, lnd: &Path, log: &Path) -> Self {
+        Self::begin(folder, lnd, log, true)
+    }
+
+    fn begin(folder: &Path, lnd: &Path, log: &Path, grudging: bool) -> Self {
         let (folder, lnd, log) = (folder.to_owned(), lnd.to_owned(), log.to_owned());
-        let inner = Arc::new(Inner { folder, lnd, log, child: Mutex::default() });
+        let inner =
+            Arc::new(Inner { folder, lnd, log, child: Mutex::default(), grudging, stubborn: AtomicBool::new(false) });
         let stop = Arc::new(AtomicBool::new(false));
         let thread = thread::spawn({
             let (inner, stop) = (inner.clone(), stop.clone());
             move || {
                 let mut number = 0_u64;
                 while !stop.load(Ordering::Acquire) {
-                    number += 1;
-                    inner.look(number);
-                    thread::sleep(Duration::from_millis(50));
+                    inner.look(&mut number);
+                    thread::sleep(Duration::from_millis(20));
                 }
             }
         });
         Self { inner, stop, thread: Some(thread) }
     }
 
+    /// From now on it says no to everything.
+    pub(crate) fn say_no(&self) {
+        self.inner.stubborn.store(true, Ordering::Release);
+    }
+
     /// As after a restart of the box: LND ends in order and starts again, with nobody asking.
-    pub(super) fn restart_lnd(&self) -> Outcome {
+    pub(crate) fn restart_lnd(&self) -> Outcome {
         self.inner.restart()
     }
 
     /// LND is away, as by a power cut.
-    pub(super) fn kill_lnd(&self) -> Outcome {
+    pub(crate) fn kill_lnd(&self) -> Outcome {
         let mut child = self.inner.child.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(mut child) = child.take() {
             child.kill()?;
@@ -68,7 +91,7 @@ impl FakeRoot {
         Ok(())
     }
 
-    pub(super) fn sealed(&self) -> PathBuf {
+    pub(crate) fn sealed(&self) -> PathBuf {
         self.inner.sealed()
     }
 }
@@ -93,14 +116,21 @@ impl Inner {
         self.folder.join("sealed-password")
     }
 
-    fn look(&self, number: u64) {
-        let requests = self.folder.join("run/manager/request");
-        for name in ["lnd-restart", "wallet-seal", "place", "unit-restart", "stick-list", "stick-mount"] {
-            let path = requests.join(name);
-            let Ok(content) = fs::read(&path) else { continue };
-            let _ = fs::remove_file(&path);
-            let done: Outcome<String> = match name {
+    fn look(&self, number: &mut u64) {
+        for request in fs::read_dir(self.folder.join("run/manager/request")).into_iter().flatten().flatten() {
+            let name = request.file_name().to_string_lossy().into_owned();
+            let is_known = FOR_LND.contains(&name.as_str()) || WILLING.contains(&name.as_str());
+            if !is_known && !self.grudging {
+                continue;
+            }
+            let Ok(content) = fs::read(request.path()) else { continue };
+            let _ = fs::remove_file(request.path());
+            *number += 1;
+            let done: Outcome<String> = match name.as_str() {
+                _ if self.stubborn.load(Ordering::Acquire) => fails("root says no"),
+                "lnd-restart" => self.restart().map(|()| "lnd.service is being restarted.".into()),
                 "wallet-seal" => fs::write(self.sealed(), &content).map(|()| "sealed-by-disk".into()).map_err(Into::into),
+                _ if self.grudging => fails("root says no"),
                 "stick-list" => Ok(json!([
                     { "serial": STICK, "model": "Test stick", "bytes": 8_000_000_000_u64, "label": "PHOTOS", "fault": "" },
                 ])
@@ -108,12 +138,11 @@ impl Inner {
                 "stick-mount" => self.mount_stick(),
                 // The test's own computer keeps its name.
                 "place" => Ok("The box is called as it was.".into()),
-                "unit-restart" => Ok("is being restarted.".into()),
-                _ => self.restart().map(|()| "lnd.service is being restarted.".into()),
+                _ => Ok("is being restarted.".into()),
             };
             let (ok, message) = match done {
                 Ok(message) => (true, message),
-                Err(fault) => (false, format!("{fault:?}")),
+                Err(Fault::Fails(why) | Fault::Skip(why)) => (false, why),
             };
             let answer = json!({ "name": name, "ok": ok, "message": message, "at": 0, "done": true, "number": number });
             let new = self.folder.join("run/.result.new");
