@@ -287,7 +287,7 @@ mod tests {
         fs::create_dir_all(&folder).unwrap();
         fs::write(folder.join("build-timestamp"), [0x63, 0xbe, 0xf1, 0x54]).unwrap();
         let (_, resources) = read(root.path(), root.path()).unwrap();
-        assert_eq!(resources.eeprom, Some(1_673_457_492));
+        assert_eq!(resources.eeprom, Some(1_673_458_004));
         fs::write(folder.join("build-timestamp"), [1, 2, 3]).unwrap();
         assert_eq!(eeprom(root.path()), None);
     }
