@@ -40,14 +40,12 @@ pub(super) fn slow(lab: &mut Lab) -> Outcome {
         ensure!(missing.is_empty(), "through the slow proxy there is nothing of {missing:?}: {:?}", state.sources);
         Ok(())
     })?;
-    let same = |one: &twin::State, other: &twin::State| {
-        one.node.channels.value == other.node.channels.value
-            && one.node.payments.value == other.node.payments.value
-            && one.node.transactions.value == other.node.transactions.value
-    };
     until(Duration::from_secs(20), || {
-        ensure!(same(&reader.state(), &lab.alice.state()), "the slow twin is another than the fast one");
-        Ok(())
+        let (slow, fast) = (reader.state(), lab.alice.state());
+        let (slow, fast) = (&slow.node, &fast.node);
+        same("channels", &slow.channels.value, &fast.channels.value)?;
+        same("payments", &slow.payments.value, &fast.payments.value)?;
+        same("transactions", &slow.transactions.value, &fast.transactions.value)
     })?;
     proxy.hold();
     let begun = Instant::now();
@@ -68,6 +66,11 @@ pub(super) fn slow(lab: &mut Lab) -> Outcome {
         Ok(())
     })?;
     drop(tasks);
+    Ok(())
+}
+
+fn same<T: PartialEq + std::fmt::Debug>(part: &str, slow: &T, fast: &T) -> Outcome {
+    ensure!(slow == fast, "of its {part} the slow twin says {slow:?}, the fast one {fast:?}");
     Ok(())
 }
 
