@@ -45,9 +45,13 @@ impl Chain {
 
     /// Starts again, with the rewards of its blocks going to `address`: that can only be said at start.
     pub(super) fn mine_for(&mut self, address: &str) -> Outcome {
-        self.call("stop", json!([]))?;
-        if let Some(mut child) = self.child.take() {
-            child.wait()?;
+        // btcd may be gone before its answer is on the way: what counts is that it ends.
+        let asked = self.call("stop", json!([]));
+        if let Some(child) = &mut self.child {
+            until(Duration::from_secs(30), || match child.try_wait()? {
+                Some(_) => Ok(()),
+                None => fails(format!("btcd still runs; asked to stop, it said: {asked:?}")),
+            })?;
         }
         self.run(Some(address))
     }
