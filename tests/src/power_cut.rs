@@ -89,9 +89,10 @@ pub(crate) fn run(report: &mut Report, context: &Context) -> Outcome {
     if let Some((recording, disk)) = recorded {
         let (bytes, time) = recording.install;
         report.note(&format!(
-            "all blocks new: {} MB over the wire, installed in {} s",
+            "all blocks new: {} MB over the wire, installed in {:.1} s; the transfer alone takes {:.1} s",
             bytes / 1_000_000,
-            time.as_secs()
+            time.as_secs_f64(),
+            recording.transfer.as_secs_f64()
         ));
         sweep(report, &lab, &stage, &recording, &disk, context.depth.plan());
         for used in [&disk, &recording.log] {
@@ -152,8 +153,7 @@ impl Stage {
             lab.manifest.release.development_keys,
             "the image is a release: it takes no bundle that a test can sign"
         );
-        let parent = context.root.join("out/test-disks");
-        let folder = tempfile::tempdir_in(&parent)?;
+        let folder = lab.room()?;
         let at = |name: &str| folder.path().join(name);
         let other = rework(context, lab, folder.path())?;
         let (older, newer) = ("older.raucb".to_owned(), "newer.raucb".to_owned());

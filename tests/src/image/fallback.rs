@@ -82,8 +82,7 @@ const USED_UP: Counter = Counter { ok: true, tries: TRIES };
 
 /// Both systems do not start; a bundle brings the box back.
 fn recovers(report: &mut Report, lab: &Lab, disk: &Path, context: &Context) {
-    let parent = lab.image.parent().unwrap_or(Path::new("."));
-    let Some(folder) = report.need("there is room for a bundle", || Ok(tempfile::tempdir_in(parent)?)) else { return };
+    let Some(folder) = report.need("there is room for a bundle", || lab.room()) else { return };
     let made = report.need("homebolt bundle makes a signed bundle of the image", || {
         update::bundle(context, &lab.image, folder.path(), None)
     });

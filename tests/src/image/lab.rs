@@ -133,6 +133,11 @@ impl Lab {
         Ok(path)
     }
 
+    /// Room for large files, beside the disks. (Group `build` compares what is beside the image.)
+    pub(crate) fn room(&self) -> Outcome<tempfile::TempDir> {
+        Ok(tempfile::tempdir_in(self.folder.path())?)
+    }
+
     /// The same with a security chip.
     pub(crate) fn start_with(&self, disk: &Path, name: &str, options: Options, chip: Option<&Chip>) -> Outcome<Live> {
         self.start_beside(disk, &[], name, options, chip)

@@ -28,8 +28,7 @@ const RESTART: Duration = Duration::from_secs(STOP.as_secs() + BOOT.as_secs());
 const MIDDLE: i64 = 300_000;
 
 pub(crate) fn run(report: &mut Report, lab: &Lab, context: &Context) {
-    let parent = lab.image.parent().unwrap_or(Path::new("."));
-    let Some(folder) = report.need("there is room for bundles", || Ok(tempfile::tempdir_in(parent)?)) else { return };
+    let Some(folder) = report.need("there is room for bundles", || lab.room()) else { return };
     let made =
         report.need("homebolt bundle makes a signed bundle of the image", || bundles(context, lab, folder.path()));
     let Some(shelf) = made else { return };

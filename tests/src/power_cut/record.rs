@@ -35,6 +35,8 @@ pub(crate) struct Recording {
     pub(crate) erasure: Option<Erasure>,
     /// Bytes that the newer bundle cost on the wire, and how long RAUC took with them.
     pub(crate) install: (u64, Duration),
+    /// How long the box takes to fetch the whole bundle, and do nothing with it.
+    pub(crate) transfer: Duration,
 }
 
 impl Recording {
@@ -45,6 +47,7 @@ impl Recording {
             promises: Vec::new(),
             erasure: None,
             install: Default::default(),
+            transfer: Duration::default(),
         }
     }
 
@@ -93,6 +96,10 @@ pub(crate) fn record(lab: &Lab, disk: &Path, shelf: &Shelf, bundle: &str) -> Out
     recording.promise("system/fence.json", &["", &older])?;
     live.shell(FENCE)?;
     recording.promise("system/fence.json", &[&older])?;
+
+    let start = Instant::now();
+    live.shell(&format!("busybox wget -q -O /dev/null {}", url(shelf, bundle)))?;
+    recording.transfer = start.elapsed();
 
     recording.begin("RAUC installs")?;
     shelf.sent();
