@@ -32,7 +32,7 @@ type Laid<'a> = (&'a str, &'a [u8], bool);
 
 impl<'a> Workshop<'a> {
     pub(super) fn new(context: &'a Context, lab: &'a Lab) -> Outcome<Self> {
-        let folder = tempfile::tempdir_in(context.root.join("out/test-disks"))?;
+        let folder = lab.room()?;
         Ok(Self { context, lab, folder })
     }
 
