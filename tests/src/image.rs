@@ -27,6 +27,7 @@ mod disk;
 pub(crate) mod fallback;
 mod hidden;
 pub(crate) mod lab;
+pub(crate) mod lanes;
 mod large;
 mod network;
 mod neutrino;

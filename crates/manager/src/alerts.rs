@@ -100,10 +100,19 @@ pub(crate) fn all(state: &State, now: u64) -> Vec<Alert> {
         all.push(alert.lead(t!("node.alert.stalled_what"), "/channels", t!("node.channels.peers")));
     }
     all.extend(disk(state));
+    all.extend(name(&state.network));
     if state.resources.under_voltage == Some(true) {
         all.push(Alert::new("power", Severity::Failing, t!("alerts.power")).say(t!("updates.check.power_low")));
     }
     all
+}
+
+fn name(network: &twin::Network) -> Option<Alert> {
+    let (announced, own) = (network.announced.as_ref()?, network.own_name());
+    (!announced.eq_ignore_ascii_case(&own)).then(|| {
+        let alert = Alert::new("name", Severity::Warning, t!("alerts.name", name = announced));
+        alert.lead(t!("alerts.name_what", own = own, name = announced), "/settings/place", t!("place.title"))
+    })
 }
 
 fn is_up(state: &State) -> bool {

@@ -37,6 +37,7 @@ pub(crate) async fn start(places: Places, twin: &Sender, tasks: &mut JoinSet<()>
     tasks.spawn(platform::updates::run(places.run_dir.clone(), twin.clone()));
     tasks.spawn(platform::systemd::run(UNITS, twin.clone()));
     tasks.spawn(platform::network::run(twin.clone()));
+    tasks.spawn(platform::avahi::run(twin.clone()));
     tasks.spawn(platform::links::run(twin.clone()));
     tasks.spawn(platform::wifi::run(twin.clone()));
     tasks.spawn(platform::outside::run(twin.clone()));

@@ -134,7 +134,11 @@ pub fn read() -> Result<Network, Error> {
     let entries = getifaddrs().map_err(Error::kernel("list the network interfaces"))?;
     let entries = entries.map(|entry| (entry.interface_name, entry.flags, entry.address.as_ref().and_then(said)));
     let host_name = gethostname().map_err(Error::kernel("read the host name"))?;
-    Ok(Network { host_name: host_name.to_string_lossy().into_owned(), interfaces: gather(entries, &settled) })
+    Ok(Network {
+        host_name: host_name.to_string_lossy().into_owned(),
+        interfaces: gather(entries, &settled),
+        announced: None,
+    })
 }
 
 /// What one entry of `getifaddrs` says about its interface.

@@ -2,11 +2,22 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "clippy takes only marked functions for tests")]
 
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use nix::unistd::gethostname;
 use platform::{
     Error,
-    avahi::{Found, own_on},
+    avahi::{AGAIN, Found, follow, own_on},
 };
-use zbus::{Connection, connection::Builder, fdo};
+use tokio::time::{Instant, timeout};
+use twin::{
+    Reader, Twin,
+    source::{Backoff, Health},
+};
+use zbus::{Connection, connection::Builder, fdo, object_server::SignalEmitter};
 
 struct FakeBus {
     runs: bool,
@@ -80,4 +91,78 @@ async fn a_name_that_leads_nowhere_is_an_error_with_avahis_words() {
     let error = ask(true, None).await.unwrap_err();
     let said = twin::source::sentence(&error);
     assert!(said.starts_with("avahi failed to look up") && said.contains("Timeout reached"), "{said}");
+}
+
+/// Its state and its name.
+#[derive(Clone)]
+struct FakeNamed(Arc<Mutex<(i32, String)>>);
+
+#[zbus::interface(name = "org.freedesktop.Avahi.Server")]
+impl FakeNamed {
+    fn get_state(&self) -> i32 {
+        self.0.lock().unwrap().0
+    }
+
+    #[zbus(name = "GetHostNameFqdn")]
+    fn fqdn(&self) -> String {
+        format!("{}.local", self.0.lock().unwrap().1)
+    }
+
+    /// Nobody else has the name.
+    async fn set_host_name(&self, #[zbus(signal_emitter)] emitter: SignalEmitter<'_>, name: String) {
+        *self.0.lock().unwrap() = (2, name);
+        Self::state_changed(&emitter, 2, "").await.unwrap();
+    }
+
+    #[zbus(signal)]
+    async fn state_changed(emitter: &SignalEmitter<'_>, state: i32, error: &str) -> zbus::Result<()>;
+}
+
+impl FakeNamed {
+    async fn becomes(&self, bus: &Connection, state: i32, name: &str) {
+        *self.0.lock().unwrap() = (state, name.to_owned());
+        let emitter = SignalEmitter::new(bus, "/").unwrap();
+        Self::state_changed(&emitter, state, "").await.unwrap();
+    }
+}
+
+async fn announced(reader: &Reader, name: &str) {
+    let mut changes = reader.changes();
+    let waiting = async {
+        while reader.state().network.announced.as_deref() != Some(name) {
+            let _ = changes.recv().await;
+        }
+    };
+    let seen = timeout(Duration::from_secs(20), waiting).await;
+    assert!(seen.is_ok(), "{name} is not seen: {:?}", reader.state().network.announced);
+}
+
+#[tokio::test]
+async fn a_name_that_was_lost_is_asked_for_again() {
+    let own = gethostname().unwrap().into_string().unwrap();
+    let (own_fqdn, other_fqdn) = (format!("{own}.local"), format!("{own}-2.local"));
+    let fake = FakeNamed(Arc::new(Mutex::new((2, own.clone()))));
+    let (one, other) = tokio::net::UnixStream::pair().unwrap();
+    let server = Builder::unix_stream(one.into_std().unwrap()).server(zbus::Guid::generate()).p2p();
+    let server = server.serve_at("/", fake.clone());
+    let client = Builder::unix_stream(other.into_std().unwrap()).p2p();
+    let (server, client): (zbus::Result<Connection>, zbus::Result<Connection>) =
+        tokio::join!(server.build(), client.build());
+    let (server, client) = (server.unwrap(), client.unwrap());
+    let (twin, sender, reader) = Twin::new();
+    tokio::spawn(twin.run());
+    tokio::spawn(async move {
+        let mut backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(1));
+        let ended = follow(&client, &mut Health::new("avahi", sender), &mut backoff).await;
+        panic!("{ended:?}");
+    });
+    announced(&reader, &own_fqdn).await;
+
+    // While it is only asked for, a name is not told.
+    fake.becomes(&server, 1, "elsewhere").await;
+    let lost = Instant::now();
+    fake.becomes(&server, 2, &format!("{own}-2")).await;
+    announced(&reader, &other_fqdn).await;
+    announced(&reader, &own_fqdn).await;
+    assert!(lost.elapsed() >= AGAIN[0], "asked again after {:?}", lost.elapsed());
 }

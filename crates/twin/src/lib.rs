@@ -46,7 +46,9 @@ pub enum Update {
     /// One unit, after a signal.
     Unit(String, Unit),
     Resources(Resources),
+    /// Without the name that avahi announces: that is the next one's.
     Network(Network),
+    Announced(Option<String>),
     /// The network cards, as systemd-networkd has set them up.
     Links(Vec<net::Link>),
     /// The radios, and the networks in their reach.
@@ -189,7 +191,11 @@ fn apply(state: &mut State, update: Update) -> Option<Topic> {
             _ => Some(Topic::Units),
         },
         Update::Resources(resources) => set(&mut state.resources, resources, Topic::Resources),
-        Update::Network(network) => set(&mut state.network, network, Topic::Network),
+        Update::Network(network) => {
+            let announced = state.network.announced.clone();
+            set(&mut state.network, Network { announced, ..network }, Topic::Network)
+        }
+        Update::Announced(name) => set(&mut state.network.announced, name, Topic::Network),
         Update::Links(links) => set(&mut state.links, links, Topic::Network),
         Update::Wifi(wifi) => set(&mut state.wifi, Arc::new(wifi), Topic::Network),
         Update::Outside(outside) => set(&mut state.outside, outside, Topic::Network),

@@ -147,13 +147,21 @@ pub struct Resources {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Network {
     pub host_name: String,
+    /// What avahi answers to for the box, `attic-2.local` where another device has its name; `None`: it has not said.
+    #[serde(default)]
+    pub announced: Option<String>,
     /// Every interface but loopback, in the kernel's order.
     pub interfaces: Vec<Interface>,
 }
 
 impl Network {
-    /// What the box answers to in the local network: `attic.local`; `homelab.local` while nobody knows its name.
+    /// What the box answers to in the local network: as avahi says, or its own name.
     pub fn local_name(&self) -> String {
+        self.announced.clone().unwrap_or_else(|| self.own_name())
+    }
+
+    /// What the box wants to be called in the local network: `attic.local`; `homelab.local` while nobody knows its name.
+    pub fn own_name(&self) -> String {
         match self.host_name.split('.').next() {
             None | Some("") => "homelab.local".to_owned(),
             Some(host) => format!("{host}.local"),

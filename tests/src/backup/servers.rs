@@ -92,7 +92,9 @@ impl Server {
     /// Stops answering, without a word to those who are connected.
     pub(crate) fn freeze(&self) -> Outcome {
         let Some(child) = &self.child else { return fails("it does not run") };
-        signal("STOP", child.id())
+        signal("STOP", child.id())?;
+        // On a busy computer a thread may answer one more question before the signal has reached it.
+        until(Duration::from_secs(15), || still(child.id()))
     }
 
     /// A path as the server's own mounts show it.
@@ -112,6 +114,27 @@ impl Drop for Server {
 fn signal(name: &str, group: u32) -> Outcome {
     let status = Command::new("kill").arg(format!("-{name}")).arg("--").arg(format!("-{group}")).status()?;
     ensure!(status.success(), "kill -{name} {group} ended with {status}");
+    Ok(())
+}
+
+/// Every thread of every process in the group is stopped.
+fn still(group: u32) -> Outcome {
+    let mut threads = 0;
+    for process in fs::read_dir("/proc")?.flatten() {
+        let Ok(all) = fs::read_dir(process.path().join("task")) else { continue };
+        for thread in all.flatten() {
+            // Gone since.
+            let Ok(stat) = fs::read_to_string(thread.path().join("stat")) else { continue };
+            // After the program's name, which may hold anything: state, parent, group (proc(5)).
+            let mut words = stat.rsplit(')').next().unwrap_or_default().split_whitespace();
+            let state = words.next();
+            if words.nth(1) == Some(group.to_string().as_str()) {
+                ensure!(state == Some("T"), "a thread of the server is in state {state:?}");
+                threads += 1;
+            }
+        }
+    }
+    ensure!(threads > 0, "the server is gone");
     Ok(())
 }
 

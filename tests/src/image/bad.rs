@@ -22,6 +22,7 @@ use crate::{
 use super::{
     fallback::{marked_good, says_why},
     lab::{BOOT, Lab, Live, Options},
+    lanes::{self, Case},
     update::{self, rauc},
 };
 use spoil::Workshop;
@@ -89,18 +90,22 @@ const RELEASES: [Bad; 11] = [
 ];
 
 pub(super) fn run(report: &mut Report, lab: &Lab, context: &Context, disk: &Path) {
-    for bad in &RELEASES {
-        let how = match bad.end {
-            End::FallsBack(_) => "the old system runs again and says why",
-            End::Refused(_) => "it is refused and changes nothing",
-            End::Stays(_) => "the new system is kept, and says what is wrong",
-        };
-        report.test(&format!("{}: {how}", bad.name), || try_out(bad, lab, context, disk));
-    }
-    report.test("the server stops in the middle: nothing is lost, and the next attempt succeeds", || {
+    let mut cases: Vec<Case<'_>> = (1..)
+        .zip(&RELEASES)
+        .map(|(number, bad)| {
+            let how = match bad.end {
+                End::FallsBack(_) => "the old system runs again and says why",
+                End::Refused(_) => "it is refused and changes nothing",
+                End::Stays(_) => "the new system is kept, and says what is wrong",
+            };
+            let log = format!("bad-{number}");
+            Case::new(format!("{}: {how}", bad.name), move |lab| try_out(bad, &log, lab, context, disk))
+        })
+        .collect();
+    cases.push(Case::new("the server stops in the middle: nothing is lost, and the next attempt succeeds", |lab| {
         stops(lab, context, disk)
-    });
-    report.test("with the clock at 1970 a good release is installed and kept", || {
+    }));
+    cases.push(Case::new("with the clock at 1970 a good release is installed and kept", |lab| {
         let bundle = Workshop::new(context, lab)?;
         let shelf = bundle.shelve(&lab.image)?;
         let options = Options { throw_away: true, clock_of_1970: true, ..Options::default() };
@@ -108,15 +113,15 @@ pub(super) fn run(report: &mut Report, lab: &Lab, context: &Context, disk: &Path
         install(&mut live, &shelf, true)?;
         restarts(&mut live)?;
         marked_good(&mut live, "B")
-    });
+    }));
+    lanes::run(report, lab, &cases);
 }
 
-fn try_out(bad: &Bad, lab: &Lab, context: &Context, disk: &Path) -> Outcome {
+fn try_out(bad: &Bad, log: &str, lab: &Lab, context: &Context, disk: &Path) -> Outcome {
     let workshop = Workshop::new(context, lab)?;
     let image = (bad.spoil)(&workshop)?;
     let shelf = workshop.shelve(&image)?;
-    let name = format!("bad-{}", bad.name.split(' ').nth(1).unwrap_or_default());
-    let mut live = started(lab, disk, &name, Options { throw_away: true, ..Options::default() })?;
+    let mut live = started(lab, disk, log, Options { throw_away: true, ..Options::default() })?;
     match bad.end {
         End::Refused(words) => {
             let before = live.shell("rauc status --output-format=shell")?;

@@ -115,6 +115,13 @@ pub(crate) fn run(report: &mut Report, lab: &Lab, live: &mut Live) {
     });
 }
 
+/// What avahi answers to for the box.
+pub(crate) fn named(live: &mut Live, name: &str) -> Outcome {
+    let said = live.shell("busctl call org.freedesktop.Avahi / org.freedesktop.Avahi.Server GetHostNameFqdn")?;
+    ensure!(said == format!("s \"{name}\""), "avahi says {said}");
+    Ok(())
+}
+
 fn on_the_wire(report: &mut Report, live: &mut Live) {
     report.test("homelab.local is answered on the wire with its IPv6 and its IPv4 address", || {
         // The card gets its IPv4 address some time after nobody has answered its calls for one.
@@ -143,6 +150,12 @@ fn on_the_wire(report: &mut Report, live: &mut Live) {
         let other = tap.ask("nobody.local", Record::Aaaa, true, Duration::from_secs(3))?;
         ensure!(other.is_empty(), "a name that is not the box's is answered with {other:?}");
         Ok(())
+    });
+    report.test("a name that avahi has given up is the box's again", || {
+        let avahi = "busctl call org.freedesktop.Avahi / org.freedesktop.Avahi.Server";
+        live.shell(&format!("{avahi} SetHostName s homelab-7"))?;
+        until(Duration::from_secs(20), || named(live, "homelab-7.local"))?;
+        until(Duration::from_secs(30), || named(live, "homelab.local"))
     });
     report.test("from outside only ports 80, 443 and 8443 answer", || {
         let Some(tap) = &live.tap else { return fails("there is no second card") };

@@ -85,6 +85,23 @@ impl Lab {
         })
     }
 
+    /// The same once more, for machines beside those of this one.
+    pub(crate) fn beside(&self) -> Outcome<Self> {
+        let parent = self.folder.path().parent().unwrap_or(Path::new("."));
+        Ok(Self {
+            image: self.image.clone(),
+            manifest: self.manifest.clone(),
+            logs: self.logs.clone(),
+            kind: self.kind,
+            uefi: self.uefi.clone(),
+            folder: tempfile::tempdir_in(parent)?,
+            https: qemu::free_port()?,
+            http: qemu::free_port()?,
+            moved: qemu::free_port()?,
+            owned: None,
+        })
+    }
+
     /// A new disk with the image on it.
     pub(crate) fn disk(&self, name: &str, size: u64) -> Outcome<PathBuf> {
         let disk = self.folder.path().join(format!("{name}.img"));

@@ -17,7 +17,10 @@ use crate::{
     shelf::Shelf,
 };
 
-use super::lab::{BOOT, GIB, Lab, Live, Options, STOP};
+use super::{
+    checks,
+    lab::{BOOT, GIB, Lab, Live, Options, STOP},
+};
 
 /// The computer that the machine runs on, as the machine sees it.
 pub(crate) const HOST: &str = "10.0.2.2";
@@ -277,9 +280,12 @@ fn kept(live: &mut Live, slot: &str) -> Outcome {
     said("network")?;
     said("write")?;
     // IPv6 has its address some seconds before the router gives one of IPv4: avahi names what it knows.
-    let name = said("name")?;
-    let at = name.strip_prefix("the manager answers as homelab.local on ").and_then(|at| at.parse::<IpAddr>().ok());
-    ensure!(at.is_some_and(|at| !at.is_loopback()), "the gate says of the box's name: {name}");
+    // On a busy computer avahi may have lost it for a moment to an announcement of its own.
+    let text = said("name")?;
+    let at = text.strip_prefix("the manager answers as homelab").and_then(|text| text.split_once(".local on "));
+    let at = at.and_then(|(_, at)| at.parse::<IpAddr>().ok());
+    ensure!(at.is_some_and(|at| !at.is_loopback()), "the gate says of the box's name: {text}");
+    until(Duration::from_secs(120), || checks::named(live, "homelab.local"))?;
     let env = live.boot_state()?;
     let good = [format!("{slot}_OK=1"), format!("{slot}_TRY=0")];
     ensure!(good.iter().all(|setting| env.contains(setting)), "{slot} is not marked good:\n{env}");

@@ -1,13 +1,18 @@
 //! Real cuts: QEMU is killed while a box updates itself, again and again, each time at another moment.
 
 use std::{
+    path::Path,
     thread,
     time::{Duration, Instant, SystemTime},
 };
 
 use crate::{
-    image::lab::{BOOT, GIB, Lab, Options},
-    report::{Outcome, Report, ensure, until},
+    image::{
+        fallback::marked_good,
+        lab::{BOOT, GIB, Lab, Live, Options},
+        lanes::{self, Case},
+    },
+    report::{Fault, Outcome, Report, ensure, until},
     visitor,
 };
 
@@ -27,47 +32,56 @@ pub(super) fn run(report: &mut Report, lab: &Lab, stage: &Stage, depth: Depth) {
         .seed
         .unwrap_or_else(|| SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(1, |now| now.as_secs()));
     report.note(&format!("real cuts: --cuts {} --seed {seed}", depth.cuts));
-    let options = Options { uncached: true, ..Options::default() };
-    let disk = report.need("a box with an owner and two systems", || {
-        let disk = lab.disk("killed", 4 * GIB)?;
-        let mut live = lab.start(&disk, "killed", options)?;
-        live.wait_for_page(BOOT)?;
-        let claim = visitor::claim(&live.client(), &live.code()?)?;
-        visitor::set_password(&live.client(), &claim)?;
-        live.wait_for_both_systems()?;
-        live.shell("sync")?;
-        live.cut_power();
-        Ok(disk)
-    });
-    let Some(disk) = disk else { return };
+    let cases: Vec<Case<'_>> = (0..depth.cuts.min(2))
+        .map(|number| {
+            // Of an odd number the first has one more.
+            let cuts = (depth.cuts + 1 - number) / 2;
+            let name = format!(
+                "box {}, killed at {cuts} random moments of an update, starts again, and its page answers",
+                number + 1
+            );
+            Case::new(name, move |lab| {
+                box_of(lab, stage, &format!("killed-{}", number + 1), cuts, seed + u64::from(number))
+            })
+        })
+        .collect();
+    lanes::run(report, lab, &cases);
+}
+
+fn options() -> Options {
+    Options { uncached: true, ..Options::default() }
+}
+
+/// A new box with an owner; then its power goes so many times.
+fn box_of(lab: &Lab, stage: &Stage, name: &str, cuts: u32, seed: u64) -> Outcome {
+    let disk = lab.disk(name, 4 * GIB)?;
+    let mut live = lab.start(&disk, name, options())?;
+    live.wait_for_page(BOOT)?;
+    let claim = visitor::claim(&live.client(), &live.code()?)?;
+    visitor::set_password(&live.client(), &claim)?;
+    live.wait_for_both_systems()?;
+    live.shell("sync")?;
+    live.cut_power();
     let mut noise = seed.max(1);
-    let mut seen = Vec::new();
-    let name =
-        format!("killed at {} random moments of an update, the box starts again, and its page answers", depth.cuts);
-    report.test(&name, || {
-        for number in 1..=depth.cuts {
-            let moment = UPDATE.mul_f64((next(&mut noise) % 10_000) as f64 / 10_000.0);
-            let slot = cut(lab, stage, &disk, options, moment).map_err(|fault| match fault {
-                crate::report::Fault::Fails(why) => {
-                    let moment = moment.as_secs_f64();
-                    crate::report::Fault::Fails(format!(
-                        "before or after cut {number}, {moment:.1} s into the update: {why}"
-                    ))
-                }
-                skip => skip,
-            })?;
-            seen.push(format!("{slot}{:.0}", moment.as_secs_f64()));
-        }
-        // What the last cut has left.
-        starts(lab, &disk, options).map(|live| live.0.cut_power())
-    });
-    report.note(&format!("system and second of each cut: {}", seen.join(" ")));
+    for number in 1..=cuts {
+        let moment = UPDATE.mul_f64((next(&mut noise) % 10_000) as f64 / 10_000.0);
+        let seconds = moment.as_secs_f64();
+        let slot = cut(lab, stage, &disk, name, moment).map_err(|fault| match fault {
+            Fault::Fails(why) => {
+                Fault::Fails(format!("before or after cut {number}, {seconds:.1} s into the update: {why}"))
+            }
+            skip => skip,
+        })?;
+        println!("        {name}: cut {number} of {cuts}, system {slot}, {seconds:.0} s into the update");
+    }
+    // What the last cut has left.
+    starts(lab, &disk, name).map(|live| live.0.cut_power())
 }
 
 /// A box must come up from whatever the last cut has left; then it updates itself, until its power goes. Gives the slot that
 /// it ran from.
-fn cut(lab: &Lab, stage: &Stage, disk: &std::path::Path, options: Options, moment: Duration) -> Outcome<String> {
-    let (mut live, slot, version) = starts(lab, disk, options)?;
+fn cut(lab: &Lab, stage: &Stage, disk: &Path, name: &str, moment: Duration) -> Outcome<String> {
+    let (mut live, slot, version) = starts(lab, disk, name)?;
     // Always the other version, so that each update writes.
     let bundle = if version == stage.versions[0].name { &stage.newer } else { &stage.older };
     let url = record::url(&stage.shelf, bundle);
@@ -82,8 +96,8 @@ fn cut(lab: &Lab, stage: &Stage, disk: &std::path::Path, options: Options, momen
 }
 
 /// Starts the box, and sees that its owner gets in; gives the slot and the version that run.
-fn starts(lab: &Lab, disk: &std::path::Path, options: Options) -> Outcome<(crate::image::lab::Live, String, String)> {
-    let mut live = lab.start(disk, "killed", options)?;
+fn starts(lab: &Lab, disk: &Path, name: &str) -> Outcome<(Live, String, String)> {
+    let mut live = lab.start(disk, name, options())?;
     live.wait_for_page(PATIENCE)?;
     live.wait_for_shell(BOOT)?;
     until(Duration::from_secs(60), || visitor::sign_in(&live.client()).map(drop))?;
@@ -92,7 +106,7 @@ fn starts(lab: &Lab, disk: &std::path::Path, options: Options) -> Outcome<(crate
     let release: release::Release = serde_json::from_str(&live.shell("cat /usr/lib/homebolt/release.json")?)?;
     ensure!(boot.contains(&format!("\"slot\":\"{slot}\"")), "the initrd says {boot}");
     // An update is not begun by a system that is still on trial.
-    crate::image::fallback::marked_good(&mut live, slot)?;
+    marked_good(&mut live, slot)?;
     Ok((live, slot.to_owned(), release.version))
 }
 

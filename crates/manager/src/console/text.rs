@@ -138,7 +138,7 @@ mod tests {
     fn state(addresses: &[&str]) -> State {
         let addresses = addresses.iter().map(|address| address.parse().unwrap()).collect();
         let interface = twin::Interface { name: "eth0".into(), up: true, mac: String::new(), addresses };
-        let network = twin::Network { host_name: "homelab".into(), interfaces: vec![interface] };
+        let network = twin::Network { host_name: "homelab".into(), interfaces: vec![interface], ..Default::default() };
         State { network, ..State::default() }
     }
 

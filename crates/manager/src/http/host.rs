@@ -34,7 +34,9 @@ fn is_ours(host: &str, network: &twin::Network) -> bool {
     let host = host.trim_end_matches('.');
     let own = &network.host_name;
     let named = |name: &str| host.eq_ignore_ascii_case(name);
-    named("homelab.local") || named("localhost") || (!own.is_empty() && (named(own) || named(&format!("{own}.local"))))
+    let is_announced = network.announced.as_deref().is_some_and(named);
+    let is_own = || !own.is_empty() && (named(own) || named(&format!("{own}.local")));
+    is_announced || named("homelab.local") || named("localhost") || is_own()
 }
 
 #[cfg(test)]
@@ -45,7 +47,7 @@ mod tests {
 
     #[test]
     fn where_a_browser_came_by_is_the_target_of_http_2_or_the_host_header() {
-        let network = twin::Network { host_name: "attic".into(), interfaces: Vec::new() };
+        let network = twin::Network { host_name: "attic".into(), ..Default::default() };
         let came = |target: &str, host: &'static str| {
             let headers = HeaderMap::from_iter([(header::HOST, HeaderValue::from_static(host))]);
             came_by(&target.parse().unwrap(), &headers, &network).map(|came| came.to_string())
@@ -57,13 +59,22 @@ mod tests {
     }
 
     #[test]
+    fn a_name_that_avahi_had_to_take_is_the_box_s() {
+        let announced = Some("attic-2.local".into());
+        let network = twin::Network { host_name: "attic".into(), announced, ..Default::default() };
+        let headers = HeaderMap::from_iter([(header::HOST, HeaderValue::from_static("attic-2.local"))]);
+        assert_eq!(address_for(&headers, &network), "https://attic-2.local");
+        assert_eq!(address_for(&HeaderMap::new(), &network), "https://attic-2.local");
+    }
+
+    #[test]
     fn only_the_box_s_own_names_are_repeated() {
         let interface = twin::Interface {
             name: "eth0".into(),
             addresses: vec!["192.168.1.7".parse().unwrap(), "fd00::7".parse().unwrap()],
             ..Default::default()
         };
-        let network = twin::Network { host_name: "attic".into(), interfaces: vec![interface] };
+        let network = twin::Network { host_name: "attic".into(), interfaces: vec![interface], ..Default::default() };
         for (host, expected) in [
             ("homelab.local", "https://homelab.local"),
             ("Attic.local", "https://Attic.local"),

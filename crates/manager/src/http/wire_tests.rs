@@ -103,7 +103,7 @@ async fn a_new_address_is_in_the_next_handshake_without_a_restart() {
     let twin = server.visit.house.shared.twin.clone();
     tokio::spawn(keeper.run(twin));
     let interface = twin::Interface { addresses: vec!["192.168.7.9".parse().unwrap()], ..Default::default() };
-    let network = twin::Network { host_name: "attic".into(), interfaces: vec![interface] };
+    let network = twin::Network { host_name: "attic".into(), interfaces: vec![interface], ..Default::default() };
     server.visit.twin.send(Update::Network(network)).await.unwrap();
     let begun = Instant::now();
     while server.connect("192.168.7.9", "h2").await.is_err() {

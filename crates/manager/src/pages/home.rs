@@ -144,6 +144,7 @@ impl Fragment {
                 Topic::Backup,
                 Topic::Bitcoin,
                 Topic::Updates,
+                Topic::Network,
             ],
             Self::Balances => &[Topic::Balances, Topic::Channels, Topic::Lnd, Topic::Money],
             Self::Sync => &[

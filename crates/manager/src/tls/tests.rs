@@ -13,7 +13,7 @@ pub(crate) const BUILT: u64 = 1_750_000_000;
 fn network(addresses: &[&str]) -> twin::Network {
     let addresses = addresses.iter().map(|address| address.parse().unwrap()).collect();
     let interface = twin::Interface { name: "eth0".into(), up: true, mac: String::new(), addresses };
-    twin::Network { host_name: "attic".into(), interfaces: vec![interface] }
+    twin::Network { host_name: "attic".into(), interfaces: vec![interface], ..Default::default() }
 }
 
 fn keeper(folder: &Path, addresses: &[&str]) -> (Arc<Authority>, Keeper) {

@@ -61,6 +61,16 @@ mod tests {
     }
 
     #[test]
+    fn another_name_in_the_network_is_told_of() {
+        let mut state = state();
+        (state.network.host_name, state.network.announced) = ("attic".into(), Some("Attic.local".into()));
+        assert_eq!(shown(&state), "");
+        state.network.announced = Some("attic-2.local".into());
+        let text = shown(&state);
+        assert!(text.contains("https://attic-2.local") && text.contains("/settings/place"), "{text}");
+    }
+
+    #[test]
     fn the_disk_is_told_of_at_90_percent() {
         let mut state = state();
         (state.resources.data_total, state.resources.data_available) = (1000, 100);
