@@ -11,6 +11,7 @@ use crate::{
         fallback::marked_good,
         lab::{BOOT, GIB, Lab, Live, Options},
         lanes::{self, Case},
+        update::rauc,
     },
     report::{Fault, Outcome, Report, ensure, until},
     visitor,
@@ -32,6 +33,20 @@ pub(super) fn run(report: &mut Report, lab: &Lab, stage: &Stage, depth: Depth) {
         .seed
         .unwrap_or_else(|| SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(1, |now| now.as_secs()));
     report.note(&format!("real cuts: --cuts {} --seed {seed}", depth.cuts));
+    let time = report.test("RAUC installs a bundle of which every block is new, with nobody recording", || {
+        let disk = lab.disk("installed", 4 * GIB)?;
+        let mut live = lab.start(&disk, "installed", Options::default())?;
+        live.wait_for_page(BOOT)?;
+        live.wait_for_both_systems()?;
+        let start = Instant::now();
+        let (code, said) = rauc(&mut live, &stage.shelf, &stage.newer)?;
+        ensure!(code == 0, "RAUC ends with {code}:\n{said}");
+        live.cut_power();
+        Ok(start.elapsed())
+    });
+    if let Some(time) = time {
+        report.note(&format!("installed in {:.1} s", time.as_secs_f64()));
+    }
     let cases: Vec<Case<'_>> = (0..depth.cuts.min(2))
         .map(|number| {
             // Of an odd number the first has one more.
