@@ -78,6 +78,9 @@ struct Arguments {
     /// Of the group 'image' only this part; may be repeated
     #[arg(long = "part", value_parser = image::PARTS)]
     parts: Vec<String>,
+    /// Of the part 'bad' only the releases with these words in their name
+    #[arg(long, value_name = "WORDS")]
+    only: Option<String>,
     /// Of the group 'power-cut': every write torn at every sector, as at night
     #[arg(long, env = "HOMEBOLT_ALL_CUTS")]
     all: bool,
@@ -118,6 +121,7 @@ struct Context {
     base: String,
     image: Option<PathBuf>,
     parts: Vec<String>,
+    only: Option<String>,
     depth: power_cut::Depth,
     /// For each fuzz target.
     seconds: u32,
@@ -271,6 +275,7 @@ fn run(arguments: Arguments) -> Outcome<bool> {
         base: arguments.base,
         image: arguments.image,
         parts: arguments.parts,
+        only: arguments.only,
         depth: power_cut::Depth { all: arguments.all, cuts: arguments.cuts, seed: arguments.seed },
         seconds: arguments.seconds,
         manager: arguments.manager,

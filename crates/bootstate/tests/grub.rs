@@ -19,6 +19,11 @@ const CONFIGURATION: &str = include_str!("../../../image/grub/grub.cfg");
 /// What takes the place of loading and starting a kernel: the words of it on the screen, and the end.
 const STAND_INS: &str = "function linux { echo \"LINUX $*\"; }\nfunction initrd { true; }\n";
 
+/// What sha256sum says of "kernel" and "initrd".
+const SUMS: &str = "\
+    6923dd1bc0460082c5d55a831908c24a282860b7f1cd6c2b79cf1bc8857c639c  vmlinuz\n\
+    09e6c018d2c8c4903308613dd1b72484d57eadf12ec50ddc8f52e5accce470f2  initrd\n";
+
 /// An EFI partition with the boot state and GRUB's configuration.
 struct Disk {
     folder: tempfile::TempDir,
@@ -183,6 +188,39 @@ fn from_a_new_image_grub_goes_through_both_rounds_to_the_recovery() {
     let expected =
         [round.clone(), vec![Step::Again], round.clone(), vec![Step::Recover; 3], vec![Step::Broken]].concat();
     assert_eq!(starts, [expected, vec![Step::Start(Slot::A)]].concat());
+}
+
+#[test]
+fn a_kernel_that_is_not_what_its_list_says_is_not_started() {
+    if is_missing() {
+        return;
+    }
+    let disk = Disk::new();
+    let image = disk.path("esp.img");
+    let put = |name: &str, content: &str| {
+        fs::write(disk.path("file"), content).unwrap();
+        let (from, to) = (disk.path("file"), format!("::/recovery/{name}"));
+        run("mcopy", &["-o", "-i", image.to_str().unwrap(), from.to_str().unwrap(), &to]);
+    };
+    run("mmd", &["-i", image.to_str().unwrap(), "::/recovery"]);
+    put("vmlinuz", "kernel");
+    put("initrd", "initrd");
+    let mut state = State { round: 1, ..State::LOST };
+    (state.a.tries, state.b.tries) = (3, 3);
+    let shown = || {
+        disk.write(&[encode(&state, 100_000); 2]);
+        disk.grub()
+    };
+    assert_eq!(seen(&shown())[0], Step::Recover, "a release that has no list yet");
+    put("sha256sums", SUMS);
+    assert_eq!(seen(&shown())[0], Step::Recover);
+    put("vmlinuz", "kern");
+    let screen = shown();
+    assert!(screen.contains("vmlinuz: HASH MISMATCH"), "{screen}");
+    assert_eq!(seen(&screen)[0], Step::Broken, "{screen}");
+    put("vmlinuz", "kernel");
+    put("initrd", "");
+    assert_eq!(seen(&shown())[0], Step::Broken);
 }
 
 #[test]

@@ -113,6 +113,9 @@ fn make(args: &Args, cache: &Cache, work: &Path) -> Result<(), Error> {
     if let Some(over) = &args.boot {
         tree::overlay(over, &files)?;
     }
+    if !files.join("sha256sums").exists() {
+        disk::sums(&files)?;
+    }
     let length = fs::metadata(&boot).map_err(io("read", &boot))?.len();
     let boot = new.join("boot.img");
     disk::fat_of(&tools, epoch, &files, "BOOT", length, &boot)?;

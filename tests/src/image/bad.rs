@@ -114,6 +114,13 @@ pub(super) fn run(report: &mut Report, lab: &Lab, context: &Context, disk: &Path
         restarts(&mut live)?;
         marked_good(&mut live, "B")
     }));
+    if let Some(words) = &context.only {
+        cases.retain(|case| case.name.contains(words));
+        report.need(&format!("there is a release with {words:?} in its name"), || {
+            ensure!(!cases.is_empty(), "there is none");
+            Ok(())
+        });
+    }
     lanes::run(report, lab, &cases);
 }
 

@@ -7,6 +7,7 @@ use std::{
 };
 
 use bootstate::State;
+use sha2::{Digest, Sha256};
 
 use super::{
     Context,
@@ -23,7 +24,7 @@ use super::{
 /// The finished images.
 #[derive(Debug)]
 pub struct Images {
-    /// The boot slot's image: kernel, initrd, slot.cfg.
+    /// The boot slot's image: kernel, initrd, their hashes, slot.cfg.
     pub boot: PathBuf,
     pub disk: PathBuf,
 }
@@ -32,7 +33,7 @@ pub struct Images {
 const DATA_UUID: &str = "1b0c1f0e-5a57-4b7e-8d5d-6d0f4b3a7c23";
 
 /// GRUB's modules: what the configuration uses, and what reads the disk.
-const GRUB_MODULES: &str = "all_video boot configfile echo efi_gop fat gfxterm linux loadenv ls normal part_gpt probe \
+const GRUB_MODULES: &str = "all_video boot configfile echo efi_gop fat gcry_sha256 gfxterm hashsum linux loadenv ls normal part_gpt probe \
                             reboot regexp search serial sleep terminal test true";
 
 /// Kernel command line of every board: our own init finds the root, nothing is guessed from partition types, no login
@@ -49,7 +50,7 @@ const ROOM: usize = 64 << 10;
 pub fn build(context: &Context, base: &Base, root: &Root, initrd: &Path, recovery: &Path) -> Result<Images, Error> {
     let image_folder = context.source.join("image");
     let mut key =
-        Key::new("disk 6").path(&root.image)?.path(initrd)?.path(recovery)?.path(&base.kernel)?.text(&context.version);
+        Key::new("disk 7").path(&root.image)?.path(initrd)?.path(recovery)?.path(&base.kernel)?.text(&context.version);
     key = key.path(&image_folder.join("grub"))?.path(&image_folder.join("layout.toml"))?.path(&context.board_folder)?;
     let key = key.text(&context.epoch.to_string());
     let done = context.cache.step("disk", &key, |folder| {
@@ -67,8 +68,20 @@ fn boot(context: &Context, base: &Base, root: &Root, initrd: &Path, image: &Path
     let read = |path: &Path| fs::read(path).at("read", path);
     tree::put(&files, "vmlinuz", read(&base.kernel)?, 0o644)?;
     tree::put(&files, "initrd", read(initrd)?, 0o644)?;
+    sums(&files)?;
     tree::put(&files, "slot.cfg", slot_cfg(root, &context.version)?, 0o644)?;
     fat(context, &files, "BOOT", context.layout.partition("boot-a")?, image)
+}
+
+/// Beside kernel and initrd in that folder: GRUB starts no others.
+pub(crate) fn sums(folder: &Path) -> Result<(), Error> {
+    let mut lines = String::new();
+    for name in ["vmlinuz", "initrd"] {
+        let path = folder.join(name);
+        let content = fs::read(&path).at("read", &path)?;
+        lines += &format!("{}  {name}\n", hex::encode(Sha256::digest(content)));
+    }
+    tree::put(folder, "sha256sums", lines, 0o644)
 }
 
 /// What GRUB reads of a slot before it starts the kernel.
@@ -101,6 +114,7 @@ fn esp(context: &Context, base: &Base, recovery: &Path, image: &Path) -> Result<
     let read = |path: &Path| fs::read(path).at("read", path);
     tree::put(&files, "recovery/vmlinuz", read(&base.kernel)?, 0o644)?;
     tree::put(&files, "recovery/initrd", read(recovery)?, 0o644)?;
+    sums(&files.join("recovery"))?;
     for (name, file) in &context.board.loader {
         let from = base.loader_file(context, name, file)?;
         tree::put(&files, name, read(&from)?, 0o644)?;

@@ -87,8 +87,10 @@ impl<'a> Workshop<'a> {
 }
 
 pub(super) fn kernel(workshop: &Workshop<'_>) -> Outcome<PathBuf> {
-    let kernel = workshop.boot_file("vmlinuz")?;
-    workshop.rework("kernel", &[], &[("vmlinuz", &kernel[..kernel.len() / 2], false)])
+    // Beside the list of what it should be.
+    let (kernel, sums) = (workshop.boot_file("vmlinuz")?, workshop.boot_file("sha256sums")?);
+    let cut = &kernel[..kernel.len() / 2];
+    workshop.rework("kernel", &[], &[("vmlinuz", cut, false), ("sha256sums", &sums, false)])
 }
 
 pub(super) fn panic(workshop: &Workshop<'_>) -> Outcome<PathBuf> {
