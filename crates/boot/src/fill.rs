@@ -16,7 +16,7 @@ use twin::DataState;
 use crate::{
     console::note,
     error::{At, Error},
-    esp, slots,
+    esp, hash_index, slots,
     state::Boot,
     verity::{self, Check},
 };
@@ -46,7 +46,11 @@ pub fn run() -> Result<(), Error> {
     esp::change(|state| state.filled(empty))?;
     note(&format!("slot {empty:?} holds a copy of this system"));
     match booted.data.state {
-        DataState::Ok => crate::mark(&format!("fill:{empty:?}")),
+        DataState::Ok => {
+            crate::mark(&format!("fill:{empty:?}"))?;
+            hash_index::complete();
+            Ok(())
+        }
         _ => Ok(()),
     }
 }

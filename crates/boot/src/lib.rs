@@ -15,6 +15,7 @@ pub mod fill;
 pub mod follow;
 pub mod gpt;
 pub mod grow;
+pub mod hash_index;
 pub mod init;
 pub mod marker;
 pub mod marks;

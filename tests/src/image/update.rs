@@ -244,6 +244,8 @@ fn install(live: &mut Live, shelf: &Shelf) -> Outcome {
     }
     ensure!(job.tries > waits.tries && job.percent == 100 && job.error.is_empty(), "the job is {job:?}");
     let (sent, seconds) = (shelf.sent(), start.elapsed().as_secs());
+    let journal = live.ask("journalctl -b -u rauc --no-pager")?.text;
+    ensure!(!journal.contains("Building new hash index"), "RAUC hashes whole partitions:\n{journal}");
     println!("        {} kB over the wire in {seconds} s, with {} tries", sent / 1000, job.tries);
     until(Duration::from_secs(30), || {
         let env = live.boot_state()?;

@@ -53,7 +53,7 @@ use self::{
     report::Places,
     work::World,
 };
-use crate::{console::note, error::Error, esp, files, marks, program, relocate, slots, state::Boot};
+use crate::{console::note, error::Error, esp, files, hash_index, marks, program, relocate, slots, state::Boot};
 
 pub use report::{JOB, publish};
 pub use watch::{settle, watch};
@@ -67,6 +67,9 @@ pub fn run() -> Result<(), Error> {
     let Some(mut record) = places.job()? else { return places.publish(None) };
     let before = record.job.stage;
     let (mut device, mut rauc) = (Device::new(Boot::read()?), Cli::of_box());
+    if matches!(before, Stage::Checking | Stage::Installing) {
+        hash_index::complete();
+    }
     work::run(&mut device, &mut rauc, &mut record)?;
     if record.job.stage != before {
         // The page shows both systems as they are now.
