@@ -171,7 +171,7 @@ fn stops(lab: &Lab, context: &Context, disk: &Path) -> Outcome {
     let image = workshop.rework("newer", &[], &[])?;
     let shelf = workshop.shelve(&image)?;
     let mut live = started(lab, disk, "bad-server", Options { throw_away: true, ..Options::default() })?;
-    shelf.leave_after(20 << 20);
+    shelf.leave_after(update::MIDDLE);
     install(&mut live, &shelf, false)?;
     shelf.come_back();
     install(&mut live, &shelf, true)?;

@@ -28,7 +28,7 @@ const INSTALL: Duration = Duration::from_secs(900);
 /// Off, through the boot loader, and on again.
 const RESTART: Duration = Duration::from_secs(STOP.as_secs() + BOOT.as_secs());
 /// A server that leaves after so many bytes leaves in the middle: the index of blocks alone is longer.
-const MIDDLE: i64 = 300_000;
+pub(crate) const MIDDLE: i64 = 300_000;
 
 pub(crate) fn run(report: &mut Report, lab: &Lab, context: &Context) {
     let Some(folder) = report.need("there is room for bundles", || lab.room()) else { return };
