@@ -55,6 +55,8 @@ const NOTE_LIMIT: Duration = Duration::from_secs(2);
 /// One try at the manager's answer, and the pause before the next.
 const TRY_LIMIT: Duration = Duration::from_secs(10);
 const TRY_PAUSE: Duration = Duration::from_secs(1);
+/// Between the two answers that make a try.
+const STEADY: Duration = Duration::from_secs(3);
 
 /// Where the manager keeps its authority: as a rule, and while it has no usable state.
 const AUTHORITIES: [&str; 2] = ["/data/homebolt/tls/authority.pem", "/run/homebolt/manager/tls/authority.pem"];
@@ -278,9 +280,12 @@ fn clock(release: &Path, now: u64) -> Verdict {
 }
 
 /// The manager answers over HTTPS, under its name and with a certificate of the device's authority. It is asked again
-/// until it does: it may still be starting.
+/// until it does: it may still be starting. One answer is not enough: a manager that hangs is started again by its
+/// watchdog, over and over, and can answer once before it hangs.
 async fn https(args: &Args) -> Verdict {
     let tries = again(HTTPS_LIMIT, async || {
+        healthz(args.https, &args.server_name, &args.ca).await?;
+        tokio::time::sleep(STEADY).await;
         healthz(args.https, &args.server_name, &args.ca).await?;
         Ok(format!("the manager answers on {} as {}", args.https, args.server_name))
     });

@@ -24,11 +24,11 @@ use super::{
 
 /// The computer that the machine runs on, as the machine sees it.
 pub(crate) const HOST: &str = "10.0.2.2";
-const INSTALL: Duration = Duration::from_secs(900);
+pub(super) const INSTALL: Duration = Duration::from_secs(900);
 /// Off, through the boot loader, and on again.
 const RESTART: Duration = Duration::from_secs(STOP.as_secs() + BOOT.as_secs());
 /// A server that leaves after so many bytes leaves in the middle: the index of blocks alone is longer.
-pub(crate) const MIDDLE: i64 = 300_000;
+const MIDDLE: i64 = 300_000;
 
 pub(crate) fn run(report: &mut Report, lab: &Lab, context: &Context) {
     let Some(folder) = report.need("there is room for bundles", || lab.room()) else { return };
@@ -153,12 +153,12 @@ pub(crate) fn rauc(live: &mut Live, shelf: &Shelf, name: &str) -> Outcome<(i32, 
 
 /// What the manager would ask for: this bundle from the server. The image is of the version that runs, so it counts as one
 /// that the owner has confirmed.
-fn wish(shelf: &Shelf, name: &str) -> String {
+pub(super) fn wish(shelf: &Shelf, name: &str) -> String {
     format!(r#"{{"source":{{"url":"http://{HOST}:{}/{name}"}},"older":true,"by_hand":true}}"#, shelf.port)
 }
 
 /// Puts a file from the server where the manager puts what it has fetched.
-fn fetch(live: &mut Live, shelf: &Shelf, name: &str, to: &str) -> Outcome {
+pub(super) fn fetch(live: &mut Live, shelf: &Shelf, name: &str, to: &str) -> Outcome {
     let folder = "/data/homebolt/update";
     live.shell(&format!(
         "mkdir -p {folder} && busybox wget -q -O {folder}/{to} http://{HOST}:{}/{name} && chown -R 800:800 {folder}",
@@ -168,7 +168,7 @@ fn fetch(live: &mut Live, shelf: &Shelf, name: &str, to: &str) -> Outcome {
 }
 
 /// Leaves a request as the manager does; gives whether it was taken, and what root answers in the end.
-fn ask(live: &mut Live, name: &str, content: &str) -> Outcome<(bool, String)> {
+pub(super) fn ask(live: &mut Live, name: &str, content: &str) -> Outcome<(bool, String)> {
     let result = "/run/homebolt/request-result.json";
     let before = live.ask(&format!("cat {result}"))?.text;
     let folder = "/run/homebolt/manager";
@@ -189,7 +189,7 @@ fn updates(live: &mut Live) -> Outcome<Updates> {
 }
 
 /// The job, once it is in one of these stages.
-fn job(live: &mut Live, stages: &[Stage], limit: Duration) -> Outcome<Job> {
+pub(super) fn job(live: &mut Live, stages: &[Stage], limit: Duration) -> Outcome<Job> {
     until(limit, || {
         let Some(job) = updates(live)?.job else { return fails("there is no job") };
         ensure!(stages.contains(&job.stage), "the job is {job:?}");
@@ -197,10 +197,10 @@ fn job(live: &mut Live, stages: &[Stage], limit: Duration) -> Outcome<Job> {
     })
 }
 
-const ENDED: [Stage; 4] = [Stage::Refused, Stage::Failed, Stage::Cancelled, Stage::Installed];
+pub(super) const ENDED: [Stage; 4] = [Stage::Refused, Stage::Failed, Stage::Cancelled, Stage::Installed];
 
 /// Asks, and finds it refused with this reason, at once or by the job; nothing is changed, and the history tells it.
-fn refused(live: &mut Live, wish: &str, reason: &str) -> Outcome {
+pub(super) fn refused(live: &mut Live, wish: &str, reason: &str) -> Outcome {
     let before = live.boot_state()?;
     let history = updates(live)?.history.len();
     let (taken, said) = ask(live, "update-install", wish)?;

@@ -109,6 +109,11 @@ impl FileBox {
     /// Starts a manager's stand-in that answers every request with `status`, its certificate signed by the authority
     /// whose certificate lies at `ca`.
     async fn serve(&mut self, ca: &str, status: &'static str) {
+        self.serve_while(ca, status, |_| true).await;
+    }
+
+    /// The same, with no answer to the requests of other numbers, counted from 0.
+    async fn serve_while(&mut self, ca: &str, status: &'static str, is_answered: fn(usize) -> bool) {
         let (authority, signer) = authority();
         self.put(ca, &authority);
         let key = KeyPair::generate().unwrap();
@@ -123,8 +128,13 @@ impl FileBox {
         self.args.https = listener.local_addr().unwrap();
         let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
         tokio::spawn(async move {
-            loop {
+            let mut held = Vec::new();
+            for number in 0.. {
                 let (tcp, _) = listener.accept().await.unwrap();
+                if !is_answered(number) {
+                    held.push(tcp);
+                    continue;
+                }
                 let Ok(mut tls) = acceptor.accept(tcp).await else { continue };
                 let mut request = [0; 1024];
                 let read = tls.read(&mut request).await.unwrap();
@@ -198,6 +208,14 @@ async fn a_failed_check_keeps_rauc_from_being_told_and_leaves_its_reason() {
     let marks = made.marks();
     assert!(marks.starts_with("mark gate:root: / is on the device"), "{marks}");
     assert_eq!(marks.lines().count(), 2);
+}
+
+#[tokio::test]
+async fn a_manager_that_answers_once_and_hangs_is_not_well() {
+    let mut made = FileBox::new();
+    made.serve_while("ca.pem", "200 OK", |number| number % 2 == 0).await;
+    let why = https(&made.args).await.unwrap_err();
+    assert!(why.contains("it did not answer within 10 seconds"), "{why}");
 }
 
 #[tokio::test]

@@ -19,6 +19,8 @@ use crate::{
 
 /// The name of the bundle on the shelf.
 pub(super) const BUNDLE: &str = "bad.raucb";
+/// And of the signed document that describes it.
+pub(super) const DESCRIPTION: &str = "bad.json";
 
 /// Where a release is made.
 pub(super) struct Workshop<'a> {
@@ -62,6 +64,7 @@ impl<'a> Workshop<'a> {
     pub(super) fn shelve(&self, image: &Path) -> Outcome<Shelf> {
         let out = self.folder.path().join("bundle");
         let bundle = update::bundle(self.context, image, &out, None)?;
+        fs::rename(bundle.with_extension("update.json"), out.join(DESCRIPTION))?;
         fs::rename(bundle, out.join(BUNDLE))?;
         Shelf::open(&out)
     }
