@@ -37,18 +37,27 @@ pub fn complete() {
 fn add_missing(rauc: &Path) -> Result<(), Error> {
     let mut status = Status(files::text(rauc.join("central.raucs")).unwrap_or_default());
     let mut indices: Vec<(PathBuf, Vec<u8>)> = Vec::new();
+    // One may be a copy of the other: by root hash and kind.
+    let mut made: Vec<(String, &str, Vec<u8>)> = Vec::new();
     for (slot, number) in [(Slot::A, 0), (Slot::B, 1)] {
         // Of an empty slot, or one that cannot be read, the first block stands for all of it.
-        let image = slots::boot_partition(slot).ok().and_then(|cfg| cfg.image_size);
-        let sizes = image.map_or([BLOCK as u64; 2], |size| [size, u64::MAX]);
+        let cfg = slots::boot_partition(slot).ok();
+        let sizes = cfg.as_ref().and_then(|cfg| cfg.image_size).map_or([BLOCK as u64; 2], |size| [size, u64::MAX]);
+        let system = cfg.map(|cfg| cfg.root_hash).unwrap_or_default();
         for (kind, class, size) in [("root", "rootfs", sizes[0]), ("boot", "boot", sizes[1])] {
             let name = format!("{class}.{number}");
             let (path, is_kept) = status.index(rauc, &name);
             if is_kept && path.exists() {
                 continue;
             }
-            let device = slots::link(kind, slot);
-            let index = File::open(&device).and_then(|device| of(device.take(size))).at("read", device)?;
+            let index = match made.iter().find(|one| (&one.0, one.1) == (&system, kind)) {
+                Some((_, _, index)) => index.clone(),
+                None => {
+                    let device = slots::link(kind, slot);
+                    File::open(&device).and_then(|device| of(device.take(size))).at("read", device)?
+                }
+            };
+            made.push((system.clone(), kind, index.clone()));
             indices.push((path, index));
             status.keep(&name);
         }

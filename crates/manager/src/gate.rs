@@ -280,16 +280,20 @@ fn clock(release: &Path, now: u64) -> Verdict {
 }
 
 /// The manager answers over HTTPS, under its name and with a certificate of the device's authority. It is asked again
-/// until it does: it may still be starting. One answer is not enough: a manager that hangs is started again by its
-/// watchdog, over and over, and can answer once before it hangs.
+/// until it does: it may still be starting.
 async fn https(args: &Args) -> Verdict {
     let tries = again(HTTPS_LIMIT, async || {
-        healthz(args.https, &args.server_name, &args.ca).await?;
-        tokio::time::sleep(STEADY).await;
-        healthz(args.https, &args.server_name, &args.ca).await?;
+        answers_twice(args).await?;
         Ok(format!("the manager answers on {} as {}", args.https, args.server_name))
     });
     tries.await.map_err(|why| format!("the manager is not well on {}: {why}", args.https))
+}
+
+/// A manager that hangs is started again by its watchdog, over and over, and may answer once each time.
+async fn answers_twice(args: &Args) -> Result<(), String> {
+    healthz(args.https, &args.server_name, &args.ca).await?;
+    tokio::time::sleep(STEADY).await;
+    healthz(args.https, &args.server_name, &args.ca).await
 }
 
 /// Tries until it is well, for less than `limit`, so that the reason is told and not only the time.

@@ -214,8 +214,9 @@ async fn a_failed_check_keeps_rauc_from_being_told_and_leaves_its_reason() {
 async fn a_manager_that_answers_once_and_hangs_is_not_well() {
     let mut made = FileBox::new();
     made.serve_while("ca.pem", "200 OK", |number| number % 2 == 0).await;
-    let why = https(&made.args).await.unwrap_err();
-    assert!(why.contains("it did not answer within 10 seconds"), "{why}");
+    assert!(timeout(STEADY * 2, answers_twice(&made.args)).await.is_err());
+    made.serve("ca.pem", "200 OK").await;
+    answers_twice(&made.args).await.unwrap();
 }
 
 #[tokio::test]
