@@ -43,14 +43,14 @@ pub fn run() -> Result<(), Error> {
             return Err(Error::Refused(format!("the copy in slot {empty:?} cannot be checked: {why}")));
         }
     }
+    if booted.data.state == DataState::Ok {
+        // Before anybody may ask RAUC for an update: for this its service is started anew.
+        hash_index::complete();
+    }
     esp::change(|state| state.filled(empty))?;
     note(&format!("slot {empty:?} holds a copy of this system"));
     match booted.data.state {
-        DataState::Ok => {
-            crate::mark(&format!("fill:{empty:?}"))?;
-            hash_index::complete();
-            Ok(())
-        }
+        DataState::Ok => crate::mark(&format!("fill:{empty:?}")),
         _ => Ok(()),
     }
 }
