@@ -44,6 +44,10 @@ fn pulled<'a>(cards: &[Card], links: &'a [Link]) -> Vec<&'a str> {
 fn faults(cards: &[Card], links: &[Link]) -> Vec<String> {
     let fault = |card: &Card| match links.iter().find(|link| link.mac == card.mac) {
         None => Some(format!("the network card {} ({}) is not there any more", card.name, card.mac)),
+        // Nobody has switched it on, so that it sees no cable either.
+        Some(link) if link.setup == "unmanaged" => {
+            Some(format!("the network card {} ({}) is not set up by this system", link.name, link.mac))
+        }
         Some(link) if link.carrier && !link.is_reachable() => {
             Some(format!("the network card {} ({}) has a carrier and got no address", link.name, link.mac))
         }
@@ -121,6 +125,12 @@ mod tests {
         assert!(is_reached(&[card(1)], std::slice::from_ref(&well)));
         assert!(!is_reached(&[card(2)], &[well]), "a card that did not work before");
         assert!(!is_reached(&[card(1)], &[link(1, false, Some(Origin::Static)), link(1, true, None)]));
+    }
+
+    #[test]
+    fn a_card_that_is_not_set_up_is_the_slots_fault_though_it_sees_no_cable() {
+        let bare = Link { setup: "unmanaged".into(), ..link(1, false, None) };
+        assert!(faults(&[card(1)], &[bare])[0].ends_with("is not set up by this system"));
     }
 
     #[test]
