@@ -48,14 +48,13 @@ use lab::Lab;
 pub(crate) const PARTS: [&str; 12] =
     ["boot", "fallback", "data", "wifi", "large", "node", "disk", "network", "update", "u-boot", "neutrino", "bad"];
 
-/// Of these, what takes half an hour and two hours: never by itself.
+/// Of these, what takes half an hour and nearly an hour: never by itself.
 const LONG: [&str; 2] = ["neutrino", "bad"];
 
 /// Runs the group.
 pub(crate) fn run(report: &mut Report, context: &Context) -> Outcome {
     report.begin("image")?;
     let Some(mut lab) = report.need("there is an image to test", || Lab::open(context)) else { return Ok(()) };
-    // One machine at a time: two of them, beside the other groups, wait for each other's locks on two cores.
     let chosen = |part: &str| context.parts.iter().any(|chosen| chosen == part);
     let wanted = |part: &str| context.parts.is_empty() || chosen(part);
     if wanted("boot") {

@@ -19,9 +19,6 @@ use crate::{
 
 use super::{Depth, Stage, record};
 
-/// From the click to the commit, on an emulated processor: the power goes somewhere within.
-const UPDATE: Duration = Duration::from_secs(200);
-
 /// Three failed starts of one system, and one of the other.
 const PATIENCE: Duration = Duration::from_secs(600);
 
@@ -75,11 +72,12 @@ fn box_of(lab: &Lab, stage: &Stage, name: &str, cuts: u32, seed: u64) -> Outcome
     let claim = visitor::claim(&live.client(), &live.code()?)?;
     visitor::set_password(&live.client(), &claim)?;
     live.wait_for_both_systems()?;
-    live.shell("sync")?;
+    let update = whole_update(&mut live, stage)?;
+    println!("        {name}: an update takes {:.0} s until it is kept", update.as_secs_f64());
     live.cut_power();
     let mut noise = seed.max(1);
     for number in 1..=cuts {
-        let moment = UPDATE.mul_f64((next(&mut noise) % 10_000) as f64 / 10_000.0);
+        let moment = update.mul_f64((next(&mut noise) % 10_000) as f64 / 10_000.0);
         let seconds = moment.as_secs_f64();
         let slot = cut(lab, stage, &disk, name, moment).map_err(|fault| match fault {
             Fault::Fails(why) => {
@@ -93,16 +91,32 @@ fn box_of(lab: &Lab, stage: &Stage, name: &str, cuts: u32, seed: u64) -> Outcome
     starts(lab, &disk, name).map(|live| live.0.cut_power())
 }
 
-/// A box must come up from whatever the last cut has left; then it updates itself, until its power goes. Gives the slot that
-/// it ran from.
-fn cut(lab: &Lab, stage: &Stage, disk: &Path, name: &str, moment: Duration) -> Outcome<String> {
-    let (mut live, slot, version) = starts(lab, disk, name)?;
-    // Always the other version, so that each update writes.
+/// A new box updates itself, and its power stays: how long that takes until the new system is kept. The cuts fall within.
+fn whole_update(live: &mut Live, stage: &Stage) -> Outcome<Duration> {
+    let begun = Instant::now();
+    let before = live.starts("B");
+    begin(live, stage, &stage.versions[0].name)?;
+    live.wait_for_start("B", before, PATIENCE)?;
+    live.wait_for_shell(BOOT)?;
+    marked_good(live, "B")?;
+    Ok(begun.elapsed())
+}
+
+/// Begins an update from that version to the other one, so that each update writes.
+fn begin(live: &mut Live, stage: &Stage, version: &str) -> Outcome {
     let bundle = if version == stage.versions[0].name { &stage.newer } else { &stage.older };
     let url = record::url(&stage.shelf, bundle);
     live.shell(&format!(
         "(rauc install {url} && rauc status mark-active other && systemctl reboot) >/run/update.log 2>&1 &"
-    ))?;
+    ))
+    .map(drop)
+}
+
+/// A box must come up from whatever the last cut has left; then it updates itself, until its power goes. Gives the slot that
+/// it ran from.
+fn cut(lab: &Lab, stage: &Stage, disk: &Path, name: &str, moment: Duration) -> Outcome<String> {
+    let (mut live, slot, version) = starts(lab, disk, name)?;
+    begin(&mut live, stage, &version)?;
     let begun = Instant::now();
     thread::sleep(moment.saturating_sub(begun.elapsed()));
     live.running()?.check()?;

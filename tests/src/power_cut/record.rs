@@ -79,7 +79,10 @@ pub(crate) fn record(lab: &Lab, disk: &Path, shelf: &Shelf, bundle: &str) -> Out
     visitor::set_password(&live.client(), &claim)?;
     live.wait_for_shell(BOOT)?;
     until(Duration::from_secs(240), || {
-        let seen = live.ask("cat /data/system/boots.jsonl; systemctl status homebolt-grow --no-pager --lines 5")?.text;
+        let seen = live.ask(
+            "cat /data/system/boots.jsonl; systemctl status homebolt-grow --no-pager --lines 20; dmesg | tail -n 40",
+        )?;
+        let seen = seen.text;
         ensure!(seen.contains("grow:done"), "the data partition has not grown:\n{seen}");
         Ok(())
     })?;
