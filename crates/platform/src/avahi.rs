@@ -16,9 +16,12 @@ use twin::{
     Sender, Update,
     source::{Backoff, Health, TwinGone, sentence},
 };
-use zbus::{Connection, connection::Builder};
+use zbus::Connection;
 
-use crate::Error;
+use crate::{
+    Error,
+    bus::{self, ANSWER_LIMIT},
+};
 
 const SERVICE: &str = "org.freedesktop.Avahi";
 /// Any card, any protocol (`AVAHI_IF_UNSPEC`, `AVAHI_PROTO_UNSPEC`).
@@ -30,8 +33,6 @@ const FAMILIES: [i32; 2] = [0, 1];
 pub const AGAIN: [Duration; 3] = [Duration::from_secs(5), Duration::from_secs(60), Duration::from_secs(600)];
 /// The name is read this often even when no change was told.
 pub const RESYNC: Duration = Duration::from_secs(60);
-/// Limit for connecting and for one answer.
-pub const ANSWER_LIMIT: Duration = Duration::from_secs(10);
 const BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
 /// `AVAHI_SERVER_RUNNING`: the name is the box's, and no longer only asked for.
 const RUNNING: i32 = 2;
@@ -58,13 +59,12 @@ pub async fn run(twin: Sender) {
     let mut health = Health::new("avahi", twin);
     let mut backoff = Backoff::new(BACKOFF.0, BACKOFF.1);
     loop {
-        let error = match timeout(ANSWER_LIMIT, async { Builder::system().build().await }).await {
-            Ok(Ok(connection)) => {
+        let error = match bus::connect().await {
+            Ok(connection) => {
                 let Err(error) = follow(&connection, &mut health, &mut backoff).await;
                 error
             }
-            Ok(Err(error)) => Error::Bus(error),
-            Err(_) => Error::BusTimeout(ANSWER_LIMIT.as_secs()),
+            Err(error) => error,
         };
         if health.send(Update::Announced(None)).await.is_err() {
             return;
@@ -146,7 +146,7 @@ pub async fn own() -> Result<Option<Found>, Error> {
     if crate::network::read()?.interfaces.iter().all(|card| card.addresses.is_empty()) {
         return Ok(None);
     }
-    let connection = Connection::system().await.map_err(Error::Bus)?;
+    let connection = bus::connect().await?;
     own_on(&connection).await
 }
 

@@ -6,6 +6,7 @@
 
 pub mod avahi;
 pub mod boot;
+pub mod bus;
 pub mod disks;
 pub mod links;
 pub mod netconf;

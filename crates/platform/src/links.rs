@@ -16,16 +16,18 @@ use twin::{
     net::{Assigned, Link, Origin},
     source::{Backoff, Health, TwinGone, sentence},
 };
-use zbus::{Connection, connection::Builder};
+use zbus::Connection;
 
-use crate::{Error, network::Changes};
+use crate::{
+    Error,
+    bus::{self, ANSWER_LIMIT},
+    network::Changes,
+};
 
 /// After a notice of the kernel: until networkd has taken note of it, and until it is done with what follows.
 const LOOKS: [Duration; 2] = [Duration::from_millis(500), Duration::from_secs(3)];
 /// Everything is read this often even when no change was told.
 pub const RESYNC: Duration = Duration::from_secs(30);
-/// Limit for connecting and for one description.
-pub const ANSWER_LIMIT: Duration = Duration::from_secs(10);
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
 
 #[zbus::proxy(
@@ -43,13 +45,12 @@ pub async fn run(twin: Sender) {
     let mut health = Health::new("networkd", twin);
     let mut backoff = Backoff::new(BACKOFF.0, BACKOFF.1);
     loop {
-        let error = match timeout(ANSWER_LIMIT, async { Builder::system().build().await }).await {
-            Ok(Ok(connection)) => {
+        let error = match bus::connect().await {
+            Ok(connection) => {
                 let Err(error) = follow(&connection, &mut health, &mut backoff).await;
                 error
             }
-            Ok(Err(error)) => Error::Bus(error),
-            Err(_) => Error::BusTimeout(ANSWER_LIMIT.as_secs()),
+            Err(error) => error,
         };
         match health.lost(&error).await {
             Err(TwinGone) => return,
@@ -62,7 +63,7 @@ pub async fn run(twin: Sender) {
 
 /// The cards as they are now, once.
 pub async fn read() -> Result<Vec<Link>, Error> {
-    let connection = Connection::system().await.map_err(Error::Bus)?;
+    let connection = bus::connect().await?;
     describe(&ManagerProxy::new(&connection).await.map_err(Error::Bus)?).await
 }
 

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use zbus::{Connection, wire::OwnedVariant};
 
-use crate::Error;
+use crate::{Error, bus};
 
 /// RAUC's slots: name (`rootfs.0`) and status properties.
 pub type SlotStatus = Vec<(String, HashMap<String, OwnedVariant>)>;
@@ -22,7 +22,7 @@ pub trait Installer {
 
 /// Tells RAUC on the system bus that the booted slot works. Idempotent. Answers with RAUC's own sentence.
 pub async fn mark_good() -> Result<String, Error> {
-    let connection = Connection::system().await.map_err(Error::Bus)?;
+    let connection = bus::connect().await?;
     mark_good_on(&connection).await
 }
 

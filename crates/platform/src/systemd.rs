@@ -18,14 +18,12 @@ use zbus::{
     wire::{ObjectPath, OwnedObjectPath},
 };
 
-use crate::Error;
+use crate::{Error, bus::ANSWER_LIMIT};
 
 /// How long a burst of signals may gather before it is answered with one read.
 pub const DEBOUNCE: Duration = Duration::from_millis(100);
 /// Everything is read this often even when no signal came.
 pub const RESYNC: Duration = Duration::from_secs(60);
-/// Limit for connecting and for one read of all units.
-pub const ANSWER_LIMIT: Duration = Duration::from_secs(10);
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
 
 /// Name, description, load state, active state, sub state, followed unit, path, job id, job type, job path.

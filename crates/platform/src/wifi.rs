@@ -19,19 +19,19 @@ use twin::{
 };
 use zbus::{
     Connection, MatchRule, MessageStream, OwnedObjectPath, OwnedVariant,
-    connection::Builder,
     fdo::{ManagedObjects, ObjectManagerProxy},
 };
 
-use crate::Error;
+use crate::{
+    Error,
+    bus::{self, ANSWER_LIMIT},
+};
 
 const SERVICE: &str = "net.connman.iwd";
 /// How long a burst of signals may gather before it is answered with one read.
 const DEBOUNCE: Duration = Duration::from_millis(400);
 /// The kernel's list is read this often, and iwd even when it told of no change.
 pub const RESYNC: Duration = Duration::from_secs(10);
-/// Limit for connecting and for one answer.
-const ANSWER_LIMIT: Duration = Duration::from_secs(10);
 /// A search goes through all channels: 3 to 6 s.
 const SCAN_LIMIT: Duration = Duration::from_secs(12);
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
@@ -76,7 +76,7 @@ async fn follow(health: &mut Health, backoff: &mut Backoff) -> Result<std::conve
         let (connection, signals) = match &mut bus {
             Some(bus) => bus,
             None => {
-                let connection = connect().await?;
+                let connection = bus::connect().await?;
                 let rule = MatchRule::builder().msg_type(zbus::message::Type::Signal).sender(SERVICE);
                 let rule = rule.build().map_err(Error::Bus)?;
                 let signals = MessageStream::for_match_rule(rule, &connection, None).await.map_err(Error::Bus)?;
@@ -96,14 +96,9 @@ async fn follow(health: &mut Health, backoff: &mut Backoff) -> Result<std::conve
     }
 }
 
-async fn connect() -> Result<Connection, Error> {
-    let connection = timeout(ANSWER_LIMIT, async { Builder::system().build().await }).await;
-    connection.map_err(|_| Error::BusTimeout(ANSWER_LIMIT.as_secs()))?.map_err(Error::Bus)
-}
-
 /// Has every radio look for networks, and waits until they have.
 pub async fn scan() -> Result<(), Error> {
-    let connection = connect().await?;
+    let connection = bus::connect().await?;
     for (path, _) in objects(&connection).await?.iter().filter(|(_, faces)| faces.contains_key(STATION)) {
         let station = station_at(&connection, path).await?;
         let asked = answered("look for networks", station.scan()).await;

@@ -45,6 +45,7 @@ pub(crate) struct Lab {
     pub(crate) logs: PathBuf,
     kind: &'static Kind,
     uefi: Option<(PathBuf, PathBuf)>,
+    cores: u32,
     folder: tempfile::TempDir,
     /// The same for all machines, so that a browser stays with its box over restarts.
     https: u16,
@@ -77,6 +78,7 @@ impl Lab {
             logs: context.logs.join("image"),
             kind,
             uefi,
+            cores: 2,
             folder,
             https,
             http,
@@ -85,7 +87,7 @@ impl Lab {
         })
     }
 
-    /// The same once more, for machines beside those of this one.
+    /// The same once more, for machines beside others. They have one core: emulating two costs more of the computer's.
     pub(crate) fn beside(&self) -> Outcome<Self> {
         let parent = self.folder.path().parent().unwrap_or(Path::new("."));
         Ok(Self {
@@ -94,6 +96,7 @@ impl Lab {
             logs: self.logs.clone(),
             kind: self.kind,
             uefi: self.uefi.clone(),
+            cores: 1,
             folder: tempfile::tempdir_in(parent)?,
             https: qemu::free_port()?,
             http: qemu::free_port()?,
@@ -173,6 +176,7 @@ impl Lab {
         let folder = tempfile::Builder::new().prefix("homebolt-vm-").tempdir()?;
         let mut machine = Machine::new(disk, folder.path());
         (machine.kind, machine.uefi, machine.u_boot) = (self.kind, self.uefi.clone(), options.u_boot);
+        machine.cores = self.cores;
         machine.serial = SERIAL.into();
         machine.more = more.iter().map(|(path, serial)| (path.to_path_buf(), (*serial).to_owned())).collect();
         machine.throw_away = options.throw_away;

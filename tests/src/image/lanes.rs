@@ -26,11 +26,13 @@ impl<'a> Case<'a> {
 
 /// Runs the cases, two at a time, and tells of each as it ends.
 pub(crate) fn run(report: &mut Report, lab: &Lab, cases: &[Case<'_>]) {
-    let Some(other) = report.need("there is room for a second machine", || lab.beside()) else { return };
+    let Some(labs) = report.need("there is room for two machines", || Ok([lab.beside()?, lab.beside()?])) else {
+        return;
+    };
     let next = AtomicUsize::new(0);
     let (tell, told) = mpsc::channel();
     thread::scope(|scope| {
-        for lab in [lab, &other] {
+        for lab in &labs {
             let (next, tell) = (&next, tell.clone());
             scope.spawn(move || {
                 while let Some(case) = cases.get(next.fetch_add(1, Ordering::Relaxed)) {
