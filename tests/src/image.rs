@@ -37,6 +37,13 @@ mod u_boot;
 pub(crate) mod update;
 mod wifi;
 
+use std::{
+    collections::VecDeque,
+    sync::{Mutex, PoisonError},
+    thread,
+    time::Duration,
+};
+
 use crate::{
     Context,
     report::{Outcome, Report, ensure},
@@ -51,53 +58,93 @@ pub(crate) const PARTS: [&str; 12] =
 /// Of these, what takes half an hour and nearly an hour: never by itself.
 const LONG: [&str; 2] = ["neutrino", "bad"];
 
-/// Runs the group.
+/// Runs the group: one part after the other, and two beside each other once the other groups leave a processor free.
 pub(crate) fn run(report: &mut Report, context: &Context) -> Outcome {
     report.begin("image")?;
-    let Some(mut lab) = report.need("there is an image to test", || Lab::open(context)) else { return Ok(()) };
-    let chosen = |part: &str| context.parts.iter().any(|chosen| chosen == part);
-    let wanted = |part: &str| context.parts.is_empty() || chosen(part);
-    if wanted("boot") {
-        boot::run(report, &mut lab);
-    }
-    if ["fallback", "data"].into_iter().any(wanted) || LONG.into_iter().any(chosen) {
-        let disk = report.need("there is the disk of an owned box", || lab.owned_disk());
-        if let Some(disk) = disk {
-            if wanted("fallback") {
-                fallback::run(report, &lab, &disk, context);
+    let Some(lab) = report.need("there is an image to test", || Lab::open(context)) else { return Ok(()) };
+    let parts = Parts::new(&lab, context);
+    let mut second = report.beside();
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            while !context.others_are_done() && parts.are_left() {
+                thread::sleep(Duration::from_millis(250));
             }
-            if wanted("data") {
-                data::run(report, &lab, &disk);
-            }
-            if chosen("neutrino") {
-                neutrino::run(report, &lab, &disk);
-            }
-            if chosen("bad") {
-                bad::run(report, &lab, context, &disk);
-            }
-        }
-    }
-    if wanted("wifi") {
-        wifi::run(report, &lab);
-    }
-    if wanted("large") {
-        large::run(report, &lab);
-    }
-    if wanted("node") {
-        node::run(report, &lab, context);
-    }
-    if wanted("disk") {
-        disk::run(report, &lab);
-    }
-    if wanted("network") {
-        network::run(report, &lab);
-    }
-    if wanted("update") {
-        update::run(report, &lab, context);
-    }
-    if lab.has_u_boot() && wanted("u-boot") || chosen("u-boot") {
-        u_boot::run(report, &lab);
-    }
+            parts.work(&mut second);
+        });
+        parts.work(report);
+    });
+    report.add(second);
     ensure!(lab.logs.is_dir(), "the logs are gone");
     Ok(())
+}
+
+type Part<'a> = Box<dyn FnOnce(&mut Report) + Send + 'a>;
+
+/// The parts that nobody has begun. None needs anything of another.
+struct Parts<'a>(Mutex<VecDeque<Part<'a>>>);
+
+impl<'a> Parts<'a> {
+    /// What is chosen, the longest first.
+    fn new(lab: &'a Lab, context: &'a Context) -> Self {
+        let mut parts: VecDeque<Part<'a>> = VecDeque::from([Box::new(|report: &mut Report| {
+            of_one_disk(report, lab, context);
+        }) as Part<'a>]);
+        let mut add = |name: &str, run: fn(&mut Report, &Lab, &Context)| {
+            if context.wants(name) && (name != "u-boot" || lab.has_u_boot()) || context.chooses(name) {
+                parts.push_back(Box::new(move |report| {
+                    if let Some(lab) = report.need("there is room for one more machine", || lab.beside(1)) {
+                        run(report, &lab, context);
+                    }
+                }));
+            }
+        };
+        add("node", node::run);
+        add("disk", |report, lab, _| disk::run(report, lab));
+        add("wifi", |report, lab, _| wifi::run(report, lab));
+        add("update", update::run);
+        add("network", |report, lab, _| network::run(report, lab));
+        add("large", |report, lab, _| large::run(report, lab));
+        add("u-boot", |report, lab, _| u_boot::run(report, lab));
+        Self(Mutex::new(parts))
+    }
+
+    fn are_left(&self) -> bool {
+        !self.0.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
+    }
+
+    fn next(&self) -> Option<Part<'a>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).pop_front()
+    }
+
+    fn work(&self, report: &mut Report) {
+        while let Some(part) = self.next() {
+            part(report);
+        }
+    }
+}
+
+/// The parts that share the disk of a box with an owner. Their machines have two cores, as boxes do.
+fn of_one_disk(report: &mut Report, lab: &Lab, context: &Context) {
+    let Some(mut lab) = report.need("there is room for a machine", || lab.beside(2)) else { return };
+    if context.wants("boot") {
+        boot::run(report, &mut lab);
+    }
+    if !["fallback", "data"].into_iter().any(|part| context.wants(part))
+        && !LONG.into_iter().any(|part| context.chooses(part))
+    {
+        return;
+    }
+    let Some(disk) = report.need("there is the disk of an owned box", || lab.owned_disk()) else { return };
+    if context.wants("fallback") {
+        fallback::run(report, &lab, &disk, context);
+    }
+    if context.wants("data") {
+        data::run(report, &lab, &disk);
+    }
+    if context.chooses("neutrino") {
+        neutrino::run(report, &lab, &disk);
+    }
+    if context.chooses("bad") {
+        bad::run(report, &lab, context, &disk);
+    }
 }

@@ -35,7 +35,10 @@ use std::{
     fs::File,
     path::{Path, PathBuf},
     process::{self, ExitCode, Stdio},
-    sync::OnceLock,
+    sync::{
+        OnceLock,
+        atomic::{AtomicBool, Ordering},
+    },
     thread,
     time::Duration,
 };
@@ -129,9 +132,26 @@ struct Context {
     /// Known once the image is made, of which it is a part.
     lnd: OnceLock<Option<PathBuf>>,
     bitcoind: Option<PathBuf>,
+    /// Set when the groups are through that run beside the machines.
+    others_done: AtomicBool,
 }
 
 impl Context {
+    /// Whether that part of the group `image` was asked for by its name.
+    fn chooses(&self, part: &str) -> bool {
+        self.parts.iter().any(|chosen| chosen == part)
+    }
+
+    /// Whether it was, or none was.
+    fn wants(&self, part: &str) -> bool {
+        self.parts.is_empty() || self.chooses(part)
+    }
+
+    /// Whether machines have this computer to themselves.
+    fn others_are_done(&self) -> bool {
+        self.others_done.load(Ordering::Relaxed)
+    }
+
     /// The lnd program, once there is one.
     fn lnd(&self) -> Option<&Path> {
         self.lnd.wait().as_deref()
@@ -281,6 +301,7 @@ fn run(arguments: Arguments) -> Outcome<bool> {
         manager: arguments.manager,
         lnd: OnceLock::new(),
         bitcoind: arguments.bitcoind,
+        others_done: AtomicBool::new(false),
     };
     let builds = context.image.is_none() && chosen.iter().any(|group| group.needs_image);
     let (machines, others): (Vec<_>, Vec<_>) = chosen.into_iter().partition(|group| group.waits);
@@ -300,6 +321,7 @@ fn run(arguments: Arguments) -> Outcome<bool> {
         if *is_made.wait() {
             run_groups(late, &mut report, &context);
         }
+        context.others_done.store(true, Ordering::Relaxed);
     });
     report.add(beside);
     Ok(report.finish())

@@ -73,6 +73,11 @@ impl Report {
         Ok(fs::create_dir_all(&folder)?)
     }
 
+    /// Another one for the same group, kept by another thread; see [`Self::add`].
+    pub(crate) fn beside(&self) -> Self {
+        Self { group: self.group, ..Self::new(self.logs.clone()) }
+    }
+
     /// The log folder of the group.
     pub(crate) fn logs(&self) -> PathBuf {
         self.logs.join(self.group)

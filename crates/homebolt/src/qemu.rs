@@ -416,7 +416,11 @@ mod tests {
         machine.record = Some("/d/a,b.log".into());
         let text = text(&machine);
         assert!(text.contains("driver=blklogwrites,") && text.contains("log.filename=/d/a,,b.log"), "{text}");
-        assert!(text.contains("serial=HOMEBOLT-VM,discard=off,write-zeroes=off,request-merging=off") && !text.contains("=unmap"), "{text}");
+        assert!(
+            text.contains("serial=HOMEBOLT-VM,discard=off,write-zeroes=off,request-merging=off")
+                && !text.contains("=unmap"),
+            "{text}"
+        );
     }
 
     #[test]

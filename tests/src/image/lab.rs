@@ -87,8 +87,9 @@ impl Lab {
         })
     }
 
-    /// The same once more, for machines beside others. They have one core: emulating two costs more of the computer's.
-    pub(crate) fn beside(&self) -> Outcome<Self> {
+    /// The same once more, for machines beside those of this one, with so many cores. Emulating two, as boxes have, costs an
+    /// eighth more of the computer's time than one.
+    pub(crate) fn beside(&self, cores: u32) -> Outcome<Self> {
         let parent = self.folder.path().parent().unwrap_or(Path::new("."));
         Ok(Self {
             image: self.image.clone(),
@@ -96,7 +97,7 @@ impl Lab {
             logs: self.logs.clone(),
             kind: self.kind,
             uefi: self.uefi.clone(),
-            cores: 1,
+            cores,
             folder: tempfile::tempdir_in(parent)?,
             https: qemu::free_port()?,
             http: qemu::free_port()?,

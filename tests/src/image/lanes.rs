@@ -26,7 +26,7 @@ impl<'a> Case<'a> {
 
 /// Runs the cases, two at a time, and tells of each as it ends.
 pub(crate) fn run(report: &mut Report, lab: &Lab, cases: &[Case<'_>]) {
-    let Some(labs) = report.need("there is room for two machines", || Ok([lab.beside()?, lab.beside()?])) else {
+    let Some(labs) = report.need("there is room for two machines", || Ok([lab.beside(1)?, lab.beside(1)?])) else {
         return;
     };
     let next = AtomicUsize::new(0);
