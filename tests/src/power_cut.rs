@@ -53,7 +53,7 @@ use tally::Tally;
 const SIZE: u64 = 4 * GIB;
 
 /// What the newer version says its LND is, so that the fence rises.
-const NEWER_LND: &str = "v0.21.3-beta";
+pub(crate) const NEWER_LND: &str = "v0.21.3-beta";
 
 /// What can be chosen of the group.
 #[derive(Debug, Clone, Copy)]

@@ -5,23 +5,25 @@
 //!  the image ─► some files exchanged (homebolt rework) ─► bundle ─► RAUC ─► restart ─► three tries ─► the old system, reason
 //!                                                            └► refused, reason
 //! ```
-//! Each takes about seven minutes on an emulated processor: it is chosen by `--part bad` alone.
+//! Each takes one to ten minutes on an emulated processor: it is chosen by `--part bad` alone.
 
 mod cpio;
 mod spoil;
 
-use std::{path::Path, time::Duration};
+use std::{path::Path, process::Command, time::Duration};
 
 use twin::updates::Stage;
 
 use crate::{
     Context,
+    disk::remove_partition,
     report::{Outcome, Report, ensure, fails, until},
     shelf::Shelf,
     visitor,
 };
 
 use super::{
+    data,
     fallback::{marked_good, says_why},
     lab::{BOOT, Lab, Live, Options},
     lanes::{self, Case},
@@ -50,6 +52,9 @@ struct Bad {
     spoil: fn(&Workshop<'_>) -> Outcome<std::path::PathBuf>,
     end: End,
 }
+
+/// What the home page says of a unit that ends again and again.
+const LND_FAILS: &str = "Failing, tried again";
 
 const RELEASES: [Bad; 11] = [
     Bad { name: "a kernel cut short", spoil: spoil::kernel, end: End::FallsBack("its kernel or initrd is broken") },
@@ -90,7 +95,7 @@ const RELEASES: [Bad; 11] = [
         end: End::FallsBack("its health check failed"),
     },
     Bad { name: "a release of another board", spoil: spoil::board, end: End::Refused("is for another-board") },
-    Bad { name: "an LND that does not start", spoil: spoil::lnd, end: End::Stays("LND") },
+    Bad { name: "an LND that does not start", spoil: spoil::lnd, end: End::Stays(LND_FAILS) },
 ];
 
 pub(super) fn run(report: &mut Report, lab: &Lab, context: &Context, disk: &Path) {
@@ -106,15 +111,25 @@ pub(super) fn run(report: &mut Report, lab: &Lab, context: &Context, disk: &Path
             Case::new(format!("{}: {how}", bad.name), move |lab| try_out(bad, &log, lab, context, disk))
         })
         .collect();
-    cases.push(Case::new("with the clock at 1970 a good release is installed and kept", |lab| {
-        let bundle = Workshop::new(context, lab)?;
-        let shelf = bundle.shelve(&lab.image)?;
-        let options = Options { throw_away: true, clock_of_1970: true, ..Options::default() };
-        let mut live = started(lab, disk, "bad-clock", options)?;
-        install(&mut live, &shelf)?;
-        restarts(&mut live)?;
-        marked_good(&mut live, "B")
-    }));
+    cases.extend([
+        Case::new(
+            "an LND that migrates its database and then fails: back by hand, the older one does not start",
+            |lab| migrates(lab, context, disk),
+        ),
+        Case::new("with the data partition full a release is refused; if it fills up meanwhile, it is kept", |lab| {
+            full(lab, context, disk)
+        }),
+        Case::new("with the data partition gone a good release is kept, starts no wallet, and says why", |lab| {
+            without_data(lab, context, disk)
+        }),
+        Case::new("with the clock at 1970 a good release is installed and kept", |lab| {
+            let options = Options { throw_away: true, clock_of_1970: true, ..Options::default() };
+            let mut live = started(lab, disk, "bad-clock", options)?;
+            let workshop = Workshop::new(context, lab)?;
+            install(&mut live, &workshop.shelve(&lab.image)?)?;
+            stays(&mut live)
+        }),
+    ]);
     if let Some(words) = &context.only {
         cases.retain(|case| case.name.contains(words));
         report.need(&format!("there is a release with {words:?} in its name"), || {
@@ -152,19 +167,99 @@ fn try_out(bad: &Bad, log: &str, lab: &Lab, context: &Context, disk: &Path) -> O
             marked_good(&mut live, "A")
         }
         End::Stays(words) => {
+            set_up(&mut live)?;
             install(&mut live, &shelf)?;
-            restarts(&mut live)?;
-            live.wait_for_page(BOOT)?;
-            live.wait_for_shell(BOOT)?;
-            marked_good(&mut live, "B")?;
-            let owner = live.client().with_session(&visitor::sign_in(&live.client())?);
-            until(Duration::from_secs(120), || {
-                let page = owner.get("/home")?.text();
-                ensure!(page.contains(words), "the home page says {}", crate::road::words_of(&page));
-                Ok(())
-            })
+            stays(&mut live)?;
+            home_says(&live, words)
         }
     }
+}
+
+fn migrates(lab: &Lab, context: &Context, disk: &Path) -> Outcome {
+    let workshop = Workshop::new(context, lab)?;
+    let shelf = workshop.shelve(&spoil::lnd_migrates(&workshop)?)?;
+    let mut live = started(lab, disk, "bad-migrates", Options { throw_away: true, ..Options::default() })?;
+    set_up(&mut live)?;
+    install(&mut live, &shelf)?;
+    stays(&mut live)?;
+    home_says(&live, LND_FAILS)?;
+    let before = live.starts("A");
+    ensure!(before == 1, "system A was started {before} times, though its owner did not ask for it");
+    let (taken, said) = update::ask(&mut live, "slot-switch", &lab.manifest.release.version)?;
+    ensure!(taken, "refused: {said}");
+    runs(&mut live, "A", before)?;
+    let migrated = format!("stat -c %y {}", spoil::MIGRATED);
+    let state = live.shell(&migrated)?;
+    home_says(&live, "Lightning paused")?;
+    let unit = live.ask("systemctl is-active lnd.service")?.text;
+    ensure!(unit.trim() == "inactive", "the older LND is {unit}");
+    let after = live.shell(&migrated)?;
+    ensure!(state == after, "the database was written to: {state}, then {after}");
+    Ok(())
+}
+
+/// Takes all room that is not root's own, as programs do that know no measure.
+const FILL: &str = "busybox su -s /bin/sh homebolt -c \
+                    'fallocate -l $(( $(stat -f -c \"%a * %S\" /data) )) /data/homebolt/ballast'";
+
+fn full(lab: &Lab, context: &Context, disk: &Path) -> Outcome {
+    let workshop = Workshop::new(context, lab)?;
+    let shelf = workshop.shelve(&lab.image)?;
+    let mut live = started(lab, disk, "bad-full", Options { throw_away: true, ..Options::default() })?;
+    update::fetch(&mut live, &shelf, spoil::DESCRIPTION, "update.json")?;
+    live.shell(FILL)?;
+    update::refused(&mut live, &update::wish(&shelf, spoil::BUNDLE), "The data partition is full")?;
+    live.shell("rm /data/homebolt/ballast")?;
+    install(&mut live, &shelf)?;
+    live.shell(FILL)?;
+    stays(&mut live)?;
+    home_says(&live, "The data disk is more than 90 % full")
+}
+
+fn without_data(lab: &Lab, context: &Context, disk: &Path) -> Outcome {
+    let workshop = Workshop::new(context, lab)?;
+    let shelf = workshop.shelve(&lab.image)?;
+    // Of its own: the machine is off when its partition goes.
+    let room = lab.room()?;
+    let own = room.path().join("without-data.img");
+    let copied = Command::new("cp").arg("--sparse=always").arg(disk).arg(&own).status()?;
+    ensure!(copied.success(), "cp: {copied}");
+    let mut live = started(lab, &own, "bad-before", Options::default())?;
+    install(&mut live, &shelf)?;
+    live.cut_power();
+    remove_partition(&own, "data")?;
+    let mut live = lab.start(&own, "bad-without-data", Options::default())?;
+    runs(&mut live, "B", 0)?;
+    data::faulty(&mut live, "The data partition is missing", "")
+}
+
+/// As the wizard leaves it: from now on LND starts with the box.
+fn set_up(live: &mut Live) -> Outcome {
+    live.shell("mkdir -p /data/config && echo '[Application Options]' >/data/config/lnd.conf").map(drop)
+}
+
+/// Restarts into system B, which is kept.
+fn stays(live: &mut Live) -> Outcome {
+    restarts(live)?;
+    runs(live, "B", 0)
+}
+
+/// That system starts once more, and is found healthy.
+fn runs(live: &mut Live, system: &str, before: usize) -> Outcome {
+    live.wait_for_start(system, before, BOOT)?;
+    live.wait_for_page(BOOT)?;
+    live.wait_for_shell(BOOT)?;
+    marked_good(live, system)
+}
+
+/// The owner reads this on the home page.
+fn home_says(live: &Live, words: &str) -> Outcome {
+    let owner = live.client().with_session(&visitor::sign_in(&live.client())?);
+    until(Duration::from_secs(120), || {
+        let page = owner.get("/home")?.text();
+        ensure!(page.contains(words), "the home page says {}", crate::road::words_of(&page));
+        Ok(())
+    })
 }
 
 fn started(lab: &Lab, disk: &Path, name: &str, options: Options) -> Outcome<Live> {

@@ -13,6 +13,7 @@ use crate::{
     Context,
     disk::{file_in_fat, get, partition},
     image::lab::{GIB, Lab},
+    power_cut::NEWER_LND,
     report::{Fault, Outcome, ensure, fails, tail},
     shelf::Shelf,
 };
@@ -40,6 +41,11 @@ impl<'a> Workshop<'a> {
 
     /// The image with these files in its root, and these in its boot partition.
     pub(super) fn rework(&self, name: &str, root: &[Laid<'_>], boot: &[Laid<'_>]) -> Outcome<PathBuf> {
+        self.rework_as(name, &[], root, boot)
+    }
+
+    /// The same, with more words to `homebolt rework`.
+    fn rework_as(&self, name: &str, words: &[&str], root: &[Laid<'_>], boot: &[Laid<'_>]) -> Outcome<PathBuf> {
         let at = |name: &str| self.folder.path().join(name);
         for (folder, files) in [("root", root), ("boot", boot)] {
             fs::create_dir(at(folder))?;
@@ -53,7 +59,14 @@ impl<'a> Workshop<'a> {
         }
         update::homebolt(self.context, |command| {
             command.arg("rework").arg(&self.lab.image).arg("--new-version").arg(format!("0.1.1+{name}"));
-            command.arg("--root").arg(at("root")).arg("--boot").arg(at("boot")).arg("--out").arg(at("image"))
+            command
+                .args(words)
+                .arg("--root")
+                .arg(at("root"))
+                .arg("--boot")
+                .arg(at("boot"))
+                .arg("--out")
+                .arg(at("image"))
         })?;
         let made = fs::read_dir(at("image"))?.flatten().map(|entry| entry.path());
         let image = made.into_iter().find(|path| path.extension().is_some_and(|extension| extension == "img"));
@@ -164,6 +177,15 @@ pub(super) fn network(workshop: &Workshop<'_>) -> Outcome<PathBuf> {
 
 pub(super) fn lnd(workshop: &Workshop<'_>) -> Outcome<PathBuf> {
     workshop.rework("lnd", &[("usr/bin/lnd", FAILS, true)], &[])
+}
+
+/// What [`lnd_migrates`] leaves where LND has its database.
+pub(super) const MIGRATED: &str = "/data/lnd/migrated";
+
+/// It calls itself newer, changes what is on the disk, and ends.
+pub(super) fn lnd_migrates(workshop: &Workshop<'_>) -> Outcome<PathBuf> {
+    let program = format!("#!/bin/sh\necho migrated >{MIGRATED}\nexit 1\n");
+    workshop.rework_as("lnd", &["--lnd", NEWER_LND], &[("usr/bin/lnd", program.as_bytes(), true)], &[])
 }
 
 pub(super) fn board(workshop: &Workshop<'_>) -> Outcome<PathBuf> {
