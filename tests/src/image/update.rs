@@ -247,6 +247,11 @@ fn install(live: &mut Live, shelf: &Shelf) -> Outcome {
     let journal = live.ask("journalctl -b -u rauc --no-pager")?.text;
     ensure!(!journal.contains("Building new hash index"), "RAUC hashes whole partitions:\n{journal}");
     println!("        {} kB over the wire in {seconds} s, with {} tries", sent / 1000, job.tries);
+    is_next(live)
+}
+
+/// Root has told the boot loader, which it does after the job is through, to take system B.
+pub(super) fn is_next(live: &mut Live) -> Outcome {
     until(Duration::from_secs(30), || {
         let env = live.boot_state()?;
         ensure!(env.contains("ORDER=B A") && env.contains("B_OK=1"), "system B is not the next to start:\n{env}");
