@@ -90,6 +90,9 @@ struct Arguments {
     /// Of the group 'power-cut': so many updates in which the machine is killed; 100 in the long run
     #[arg(long, value_name = "N", default_value_t = 3)]
     cuts: u32,
+    /// Of the group 'power-cut': only these real cuts, nothing recorded and replayed
+    #[arg(long)]
+    no_replay: bool,
     /// Of the group 'power-cut': repeats the moments of an earlier run
     #[arg(long)]
     seed: Option<u64>,
@@ -296,7 +299,12 @@ fn run(arguments: Arguments) -> Outcome<bool> {
         image: arguments.image,
         parts: arguments.parts,
         only: arguments.only,
-        depth: power_cut::Depth { all: arguments.all, cuts: arguments.cuts, seed: arguments.seed },
+        depth: power_cut::Depth {
+            replay: !arguments.no_replay,
+            all: arguments.all,
+            cuts: arguments.cuts,
+            seed: arguments.seed,
+        },
         seconds: arguments.seconds,
         manager: arguments.manager,
         lnd: OnceLock::new(),

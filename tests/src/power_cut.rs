@@ -58,6 +58,8 @@ pub(crate) const NEWER_LND: &str = "v0.21.3-beta";
 /// What can be chosen of the group.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Depth {
+    /// Everything is recorded and replayed.
+    pub(crate) replay: bool,
     /// Every write is torn at every sector, and looked at closely more often.
     pub(crate) all: bool,
     /// So many real cuts.
@@ -79,27 +81,34 @@ pub(crate) fn run(report: &mut Report, context: &Context) -> Outcome {
     lab.logs = report.logs();
     let stage = report.need("there are two versions, and a bundle of each", || Stage::new(context, &lab));
     let Some(stage) = stage else { return Ok(()) };
+    if context.depth.replay {
+        replay(report, &lab, &stage, context.depth)?;
+    }
+    real::run(report, &lab, &stage, context.depth);
+    Ok(())
+}
+
+/// Records a box, and cuts its power at every write.
+fn replay(report: &mut Report, lab: &Lab, stage: &Stage, depth: Depth) -> Outcome {
     let recorded = report.test(
         "a box runs from its first start through an update, back by hand and back to a new box, recorded",
         || {
             let disk = lab.disk("recorded", SIZE)?;
-            Ok((record::record(&lab, &disk, &stage.shelf, &stage.newer)?, disk))
+            Ok((record::record(lab, &disk, &stage.shelf, &stage.newer)?, disk))
         },
     );
-    if let Some((recording, disk)) = recorded {
-        let (bytes, time) = recording.install;
-        report.note(&format!(
-            "all blocks new: {} MB over the wire, installed in {:.1} s; the transfer alone takes {:.1} s",
-            bytes / 1_000_000,
-            time.as_secs_f64(),
-            recording.transfer.as_secs_f64()
-        ));
-        sweep(report, &lab, &stage, &recording, &disk, context.depth.plan());
-        for used in [&disk, &recording.log] {
-            fs::remove_file(used)?;
-        }
+    let Some((recording, disk)) = recorded else { return Ok(()) };
+    let (bytes, time) = recording.install;
+    report.note(&format!(
+        "all blocks new: {} MB over the wire, installed in {:.1} s; the transfer alone takes {:.1} s",
+        bytes / 1_000_000,
+        time.as_secs_f64(),
+        recording.transfer.as_secs_f64()
+    ));
+    sweep(report, lab, stage, &recording, &disk, depth.plan());
+    for used in [&disk, &recording.log] {
+        fs::remove_file(used)?;
     }
-    real::run(report, &lab, &stage, context.depth);
     Ok(())
 }
 
