@@ -93,7 +93,7 @@ struct Arguments {
     /// Of the group 'power-cut': only these real cuts, nothing recorded and replayed
     #[arg(long)]
     no_replay: bool,
-    /// Of the group 'power-cut': repeats the moments of an earlier run
+    /// Of the group 'power-cut': repeats the moments of an earlier run, as shares of what an update takes
     #[arg(long)]
     seed: Option<u64>,
     /// Of the group 'fuzz': so long for each reader

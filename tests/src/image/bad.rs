@@ -124,9 +124,10 @@ pub(super) fn run(report: &mut Report, lab: &Lab, context: &Context, disk: &Path
         }),
         Case::new("with the clock at 1970 a good release is installed and kept", |lab| {
             let options = Options { throw_away: true, clock_of_1970: true, ..Options::default() };
-            let mut live = started(lab, disk, "bad-clock", options)?;
             let workshop = Workshop::new(context, lab)?;
-            install(&mut live, &workshop.shelve(&lab.image)?)?;
+            let shelf = workshop.shelve(&lab.image)?;
+            let mut live = started(lab, disk, "bad-clock", options)?;
+            install(&mut live, &shelf)?;
             stays(&mut live)
         }),
     ]);
@@ -225,7 +226,7 @@ fn without_data(lab: &Lab, context: &Context, disk: &Path) -> Outcome {
     live.cut_power();
     remove_partition(&own, "data")?;
     let mut live = lab.start(&own, "bad-without-data", Options::default())?;
-    runs(&mut live, "B", 0)?;
+    is_kept(&mut live)?;
     data::faulty(&mut live, "The data partition is missing", "")
 }
 
@@ -237,15 +238,15 @@ fn set_up(live: &mut Live) -> Outcome {
 /// Restarts into system B, which is kept.
 fn stays(live: &mut Live) -> Outcome {
     restarts(live)?;
-    runs(live, "B", 0)
+    is_kept(live)
 }
 
-/// That system starts once more, and is found healthy.
-fn runs(live: &mut Live, system: &str, before: usize) -> Outcome {
-    live.wait_for_start(system, before, BOOT)?;
+/// System B starts, and is found healthy.
+fn is_kept(live: &mut Live) -> Outcome {
+    live.wait_for_start("B", 0, BOOT)?;
     live.wait_for_page(BOOT)?;
     live.wait_for_shell(BOOT)?;
-    marked_good(live, system)
+    marked_good(live, "B")
 }
 
 /// The owner reads this on the home page.

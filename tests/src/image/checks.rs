@@ -71,6 +71,7 @@ pub(crate) fn run(report: &mut Report, lab: &Lab, live: &mut Live) {
         report_contains(&status, "boot_status", "good")
     });
     report.test("the first start copies its system to slot B", || live.wait_for_both_systems());
+    report.test("a growth of the data partition that fails is tried again by itself", || grows_again(live));
     on_the_wire(report, live);
     report.test("root is locked, and there is no SSH and no login prompt", || {
         let shadow = live.shell("cat /etc/shadow")?;
@@ -186,6 +187,21 @@ fn on_the_wire(report: &mut Report, live: &mut Live) {
         }
         Ok(())
     });
+}
+
+/// Its program fails once; nobody starts the unit again but systemd.
+fn grows_again(live: &mut Live) -> Outcome {
+    const PROGRAM: &str = "/usr/lib/homebolt/homebolt-boot";
+    let unit = "homebolt-grow.service";
+    live.shell(&format!("systemctl stop {unit} && systemctl reset-failed {unit}; mount --bind /bin/false {PROGRAM}"))?;
+    let failed = live.ask(&format!("systemctl start {unit}"));
+    live.shell(&format!("umount {PROGRAM}"))?;
+    ensure!(failed?.code != 0, "a program that fails does not fail the unit");
+    until(Duration::from_secs(60), || {
+        let state = live.ask(&format!("systemctl is-active {unit}"))?.text;
+        ensure!(state.trim() == "active", "the unit is {state}");
+        Ok(())
+    })
 }
 
 /// That the data file system has a size between these, GB.
