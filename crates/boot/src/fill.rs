@@ -49,10 +49,11 @@ pub fn run() -> Result<(), Error> {
     }
     esp::change(|state| state.filled(empty))?;
     note(&format!("slot {empty:?} holds a copy of this system"));
-    match booted.data.state {
-        DataState::Ok => crate::mark(&format!("fill:{empty:?}")),
-        _ => Ok(()),
+    if booted.data.state == DataState::Ok {
+        crate::mark(&format!("fill:{empty:?}"))?;
     }
+    // The page shows both systems as they are now.
+    slots::run()
 }
 
 /// Copies the first `size` bytes, or all there are, and waits until the disk has them.

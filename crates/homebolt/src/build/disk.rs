@@ -36,10 +36,9 @@ const DATA_UUID: &str = "1b0c1f0e-5a57-4b7e-8d5d-6d0f4b3a7c23";
 const GRUB_MODULES: &str = "all_video boot configfile echo efi_gop fat gcry_sha256 gfxterm hashsum linux loadenv ls normal part_gpt probe \
                             reboot regexp search serial sleep terminal test true";
 
-/// Kernel command line of every board: our own init finds the root, nothing is guessed from partition types, no login
-/// prompts appear, and a panic is a restart that the boot loader counts. `gpt`: Linux takes the table's backup when the
-/// first one is broken.
-const COMMAND_LINE: &str = "ro gpt quiet loglevel=4 panic=10 systemd.gpt_auto=0 systemd.getty_auto=0";
+/// Kernel command line of every board: our own init finds the root, and a panic is a restart that the boot loader counts. `gpt`:
+/// Linux takes the table's backup when the first one is broken.
+const COMMAND_LINE: &str = "ro gpt quiet loglevel=4 panic=10";
 
 /// Of the first write of the boot state.
 const FIRST_NUMBER: u32 = 100_000;

@@ -24,19 +24,23 @@ const PROGRAMS: [&str; 3] = ["usr/sbin/veritysetup", "usr/sbin/e2fsck", "usr/sbi
 const OF_RECOVERY: &str = "usr/bin/rauc";
 const FOLDERS: [&str; 8] = ["data", "dev", "proc", "run", "sys", "sysroot", "tmp", "etc"];
 
-/// Where the lists of kernel modules are, in the checkout: those that are loaded, and what the recovery's devices may need.
-const MODULES: &str = "image/initrd/modules";
-const RECOVERY_MODULES: &str = "image/initrd/recovery";
+/// Where the lists of kernel modules are, in the checkout: those that are loaded at once, those of devices, and what the
+/// recovery's devices may need.
+const START: &str = "image/initrd/start";
+const DEVICES: &str = "image/initrd/devices";
+const RECOVERY: &str = "image/initrd/recovery";
 
 /// Makes the initrd of a slot; gives the file.
 pub fn build(context: &Context, base: &Base, programs: &Programs) -> Result<PathBuf, Error> {
-    let list = context.source.join(MODULES);
-    let key = base.key.clone().text("initrd 5").text(&context.epoch.to_string()).path(&programs.boot)?.path(&list)?;
+    let mut key = base.key.clone().text("initrd 6").text(&context.epoch.to_string()).path(&programs.boot)?;
+    for list in [START, DEVICES] {
+        key = key.path(&context.source.join(list))?;
+    }
     let key = context.board.kernel.modules.iter().fold(key, |key, module| key.text(module));
     let done = context.cache.step("initrd", &key, |folder| {
         let work = folder.join("tree");
         fill(context, base, programs, &work, &PROGRAMS)?;
-        modules(context, base, &[MODULES], &work)?;
+        modules(context, base, &[], &work)?;
         pack(context, &work, &folder.join("initrd"))
     })?;
     Ok(done.join("initrd"))
@@ -48,16 +52,16 @@ pub fn recovery(context: &Context, base: &Base, programs: &Programs, release: &R
     let taken = |name: &str| context.source.join(name);
     // By their names in the checkout, and where they go.
     let files = [("overlays/common/etc/hostname", "etc/hostname"), ("image/initrd/udhcpc", "usr/share/udhcpc/script")];
-    let mut key = base.key.clone().text("recovery 1").text(&context.epoch.to_string()).path(&programs.boot)?;
+    let mut key = base.key.clone().text("recovery 2").text(&context.epoch.to_string()).path(&programs.boot)?;
     key = key.text(&String::from_utf8_lossy(&release)).text(&context.keyring).path(&taken(root::RAUC_CONF))?;
-    for name in [MODULES, RECOVERY_MODULES].iter().chain(files.iter().map(|(from, _)| from)) {
+    for name in [START, DEVICES, RECOVERY].iter().chain(files.iter().map(|(from, _)| from)) {
         key = key.path(&taken(name))?;
     }
     key = context.board.kernel.modules.iter().fold(key, |key, module| key.text(module));
     let done = context.cache.step("recovery", &key, |folder| {
         let work = folder.join("tree");
         fill(context, base, programs, &work, &[PROGRAMS.as_slice(), &[OF_RECOVERY]].concat())?;
-        modules(context, base, &[MODULES, RECOVERY_MODULES], &work)?;
+        modules(context, base, &[RECOVERY], &work)?;
         for (from, to) in files {
             let from = taken(from);
             tree::put(&work, to, fs::read(&from).at("read", &from)?, 0o755)?;
@@ -158,20 +162,14 @@ fn module<'a>(line: &'a str, tree: &str) -> Option<&'a str> {
     path.strip_prefix(tree).unwrap_or(path).split(' ').next()
 }
 
-/// Copies the modules of these lists with all they depend on. One that the kernel has built in, or does not know, is no
-/// fault: the lists serve every kernel. Those of the first list are loaded at the start, the others for the devices there are.
-fn modules(context: &Context, base: &Base, lists: &[&str], work: &Path) -> Result<(), Error> {
-    let mut names = Vec::new();
-    let mut loaded = String::new();
-    for list in lists {
-        let path = context.source.join(list);
-        let text = fs::read_to_string(&path).at("read", &path)?;
-        let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
-        names.extend(lines.map(str::to_owned));
-        if loaded.is_empty() {
-            names.extend(context.board.kernel.modules.iter().cloned());
-            loaded = names.join("\n") + "\n";
-        }
+/// Copies the modules of a start, of the board, and of further lists with all they depend on. One that the kernel has built in,
+/// or does not know, is no fault: the lists serve every kernel.
+fn modules(context: &Context, base: &Base, more: &[&str], work: &Path) -> Result<(), Error> {
+    let (start, devices) = (list(context, START)?, list(context, DEVICES)?);
+    let devices = [devices.as_slice(), &context.board.kernel.modules].concat();
+    let mut names = [start.as_slice(), &devices].concat();
+    for path in more {
+        names.extend(list(context, path)?);
     }
     let own = base.tree.to_string_lossy().into_owned();
     let mut files = BTreeSet::new();
@@ -181,7 +179,7 @@ fn modules(context: &Context, base: &Base, lists: &[&str], work: &Path) -> Resul
         let Ok(said) = command::output(&mut modprobe) else { continue };
         files.extend(said.lines().filter_map(|line| Some(module(line, &own)?.to_owned())));
     }
-    for file in files {
+    for file in &files {
         let relative = file.trim_start_matches('/');
         let relative = if relative.starts_with("usr/") { relative.to_owned() } else { format!("usr/{relative}") };
         let from = base.tree.join(&relative);
@@ -196,8 +194,39 @@ fn modules(context: &Context, base: &Base, lists: &[&str], work: &Path) -> Resul
         let to = format!("usr/lib/modules/{}/{index}", base.release);
         tree::put(work, &to, fs::read(&from).at("read", &from)?, 0o644)?;
     }
-    tree::put(work, "etc/modules-load", loaded, 0o644)?;
-    command::output(context.tools.command("depmod").arg("-b").arg(work).arg(&base.release)).map(|_| ())
+    tree::put(work, "etc/modules-load", start.join("\n") + "\n", 0o644)?;
+    command::output(context.tools.command("depmod").arg("-b").arg(work).arg(&base.release))?;
+    let index = work.join(format!("usr/lib/modules/{}/modules.alias", base.release));
+    let aliases = fs::read_to_string(&index).at("read", &index)?;
+    match silent(&devices, &files, &aliases) {
+        Some(name) => Err(Error::File {
+            path: context.source.join(DEVICES),
+            why: format!("no device announces {name}, so nothing would load it: it belongs into {START}"),
+        }),
+        None => Ok(()),
+    }
+}
+
+/// The first of the names that is a module among the files, and that `modules.alias` does not name for any device.
+fn silent<'a>(names: &'a [String], files: &BTreeSet<String>, aliases: &str) -> Option<&'a str> {
+    let plain = |name: &str| name.replace('-', "_");
+    let stem = |path: &String| plain(path.rsplit('/').next().and_then(|name| name.split('.').next()).unwrap_or(""));
+    let present: BTreeSet<String> = files.iter().map(stem).collect();
+    let announced: BTreeSet<String> = aliases
+        .lines()
+        .filter_map(|line| line.strip_prefix("alias ")?.rsplit_once(' '))
+        .filter_map(|(pattern, module)| pattern.contains(':').then(|| plain(module)))
+        .collect();
+    let is_silent = |name: &&String| present.contains(&plain(name)) && !announced.contains(&plain(name));
+    names.iter().find(is_silent).map(String::as_str)
+}
+
+/// The names in a list of the checkout.
+fn list(context: &Context, path: &str) -> Result<Vec<String>, Error> {
+    let path = context.source.join(path);
+    let text = fs::read_to_string(&path).at("read", &path)?;
+    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
+    Ok(lines.map(str::to_owned).collect())
 }
 
 /// Writes `folder` as a cpio archive of the form the kernel reads ("newc"), the same bytes for the same files.
@@ -242,6 +271,19 @@ mod tests {
         assert_eq!(module(line, "/my cache/tree"), Some("/lib/modules/6.12/a.ko.xz"));
         assert_eq!(module("insmod /lib/a.ko", "/my cache/tree"), Some("/lib/a.ko"));
         assert_eq!(module("builtin ext4", "/my cache/tree"), None);
+    }
+
+    #[test]
+    fn a_module_that_no_device_announces_is_named() {
+        let files = ["dm-mod", "nvme", "usb-storage"].map(|name| format!("/lib/modules/6.12/kernel/{name}.ko.xz"));
+        let aliases = "# made by depmod\nalias pci:v*d*sv*sd*bc01sc08i02* nvme\nalias usb:v0525* usb_storage\n\
+                       alias fs-ext4 ext4\n";
+        let silent_of = |names: &[&str], aliases| {
+            let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+            silent(&names, &files.clone().into(), aliases).map(str::to_owned)
+        };
+        assert_eq!(silent_of(&["nvme", "usb-storage", "built_in"], aliases), None);
+        assert_eq!(silent_of(&["nvme", "dm-mod"], "alias pci:v* nvme\nalias dm dm_mod\n").as_deref(), Some("dm-mod"));
     }
 
     #[test]
