@@ -159,7 +159,7 @@ fn measure(client: &Client, args: &Args) -> Outcome<Vec<Duration>> {
 }
 
 /// A line of `/proc/<pid>/status`, kB.
-fn memory(pid: u32, name: &str) -> Outcome<u64> {
+pub(crate) fn memory(pid: u32, name: &str) -> Outcome<u64> {
     field(&fs::read_to_string(Path::new("/proc").join(pid.to_string()).join("status"))?, name)
 }
 

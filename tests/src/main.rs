@@ -81,6 +81,9 @@ struct Arguments {
     /// Of the group 'image' only this part; may be repeated
     #[arg(long = "part", value_parser = image::PARTS)]
     parts: Vec<String>,
+    /// Of the part 'update': the box runs this image, .img.zst, of an earlier version, and updates itself to the one under test
+    #[arg(long, value_name = "IMAGE")]
+    from: Option<PathBuf>,
     /// Of the part 'bad' only the releases with these words in their name
     #[arg(long, value_name = "WORDS")]
     only: Option<String>,
@@ -127,6 +130,7 @@ struct Context {
     base: String,
     image: Option<PathBuf>,
     parts: Vec<String>,
+    from: Option<PathBuf>,
     only: Option<String>,
     depth: power_cut::Depth,
     /// For each fuzz target.
@@ -298,6 +302,7 @@ fn run(arguments: Arguments) -> Outcome<bool> {
         base: arguments.base,
         image: arguments.image,
         parts: arguments.parts,
+        from: arguments.from,
         only: arguments.only,
         depth: power_cut::Depth {
             replay: !arguments.no_replay,

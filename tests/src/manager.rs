@@ -4,14 +4,17 @@ use std::{
     fs::{self, File},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
     time::Duration,
 };
 
 use serde_json::{Value, json};
 
 use crate::{
+    bench::memory,
     http::Client,
-    report::{Outcome, ensure, tail, until},
+    report::{Outcome, ensure, fails, tail, until},
     screen::Screen,
 };
 
@@ -150,6 +153,27 @@ impl Manager {
     /// Process id.
     pub(crate) fn pid(&self) -> Option<u32> {
         self.child.as_ref().map(Child::id)
+    }
+
+    /// Does the work; gives by how much the manager's own memory was at most greater meanwhile than before, kB.
+    pub(crate) fn growth(&self, work: impl FnOnce() -> Outcome) -> Outcome<u64> {
+        let pid = self.pid().unwrap_or_default();
+        let own = || memory(pid, "RssAnon");
+        let (before, done) = (own()?, AtomicBool::new(false));
+        thread::scope(|scope| {
+            let most = scope.spawn(|| -> Outcome<u64> {
+                let mut most = before;
+                while !done.load(Ordering::Acquire) {
+                    most = most.max(own()?);
+                    thread::sleep(Duration::from_millis(2));
+                }
+                Ok(most)
+            });
+            let worked = work();
+            done.store(true, Ordering::Release);
+            let most = most.join().unwrap_or_else(|_| fails("the manager's memory could not be watched"))?;
+            worked.map(|()| most - before)
+        })
     }
 
     /// A file in the folder that stands for `/run/homebolt`.

@@ -5,7 +5,7 @@ mod browsing;
 mod disks;
 mod network;
 mod requests;
-mod updates;
+pub(crate) mod updates;
 
 use std::{path::PathBuf, process::Command, time::Duration};
 

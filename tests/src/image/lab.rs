@@ -108,8 +108,13 @@ impl Lab {
 
     /// A new disk with the image on it.
     pub(crate) fn disk(&self, name: &str, size: u64) -> Outcome<PathBuf> {
+        self.disk_of(&self.image, name, size)
+    }
+
+    /// The same with another image.
+    pub(crate) fn disk_of(&self, image: &Path, name: &str, size: u64) -> Outcome<PathBuf> {
         let disk = self.folder.path().join(format!("{name}.img"));
-        run::unpack(&self.image, &disk)?;
+        run::unpack(image, &disk)?;
         run::grow(&disk, size)?;
         Ok(disk)
     }

@@ -9,10 +9,13 @@ use std::{
     time::{Duration, Instant},
 };
 
+use homebolt::image;
 use twin::updates::{Job, Report as Updates, Stage};
 
 use crate::{
     Context,
+    bench::field,
+    pages::updates::ADDED,
     report::{Outcome, Report, ensure, fails, tail, until},
     shelf::Shelf,
 };
@@ -35,7 +38,8 @@ pub(crate) fn run(report: &mut Report, lab: &Lab, context: &Context) {
     let made =
         report.need("homebolt bundle makes a signed bundle of the image", || bundles(context, lab, folder.path()));
     let Some(shelf) = made else { return };
-    let disk = report.need("a new disk", || lab.disk("update", 8 * GIB));
+    let from = context.from.as_ref().unwrap_or(&lab.image);
+    let disk = report.need("a new disk", || lab.disk_of(from, "update", 8 * GIB));
     let Some(disk) = disk else { return };
     let Some(mut live) = report.need("the box runs, with both systems filled", || {
         let mut live = lab.start(&disk, "update", Options::default())?;
@@ -48,7 +52,7 @@ pub(crate) fn run(report: &mut Report, lab: &Lab, context: &Context) {
     refusals(report, &mut live, &shelf);
     let installed = report
         .test("a server that stops in the middle costs time, and the job goes on by itself when it is back", || {
-            install(&mut live, &shelf)
+            install(&mut live, &shelf, fs::metadata(folder.path().join("good.raucb"))?.len())
         });
     let kept = installed.and_then(|()| {
         report.test("the new system starts, passes its health gate, and the report says that it is kept", || {
@@ -56,7 +60,9 @@ pub(crate) fn run(report: &mut Report, lab: &Lab, context: &Context) {
         })
     });
     if kept.is_some() {
-        report.test("the owner goes back to the other system by typing its version", || go_back(&mut live, lab));
+        report.test("the owner goes back to the other system by typing its version", || {
+            go_back(&mut live, &image::manifest(from, None)?.release.version)
+        });
     }
     live.cut_power();
 }
@@ -221,8 +227,14 @@ pub(super) fn refused(live: &mut Live, wish: &str, reason: &str) -> Outcome {
     Ok(())
 }
 
-fn install(live: &mut Live, shelf: &Shelf) -> Outcome {
+/// `size`: of the whole bundle, bytes.
+fn install(live: &mut Live, shelf: &Shelf, size: u64) -> Outcome {
     fetch(live, shelf, "good.json", "update.json")?;
+    let manager = live.shell("systemctl show --value -p MainPID homebolt-manager.service")?;
+    let memory = |live: &mut Live, name: &str| field(&live.shell(&format!("cat /proc/{manager}/status"))?, name);
+    // The peak counts from now on.
+    live.shell(&format!("echo 5 >/proc/{manager}/clear_refs"))?;
+    let before = memory(live, "VmRSS")?;
     shelf.sent();
     shelf.leave_after(MIDDLE);
     let start = Instant::now();
@@ -244,9 +256,16 @@ fn install(live: &mut Live, shelf: &Shelf) -> Outcome {
     }
     ensure!(job.tries > waits.tries && job.percent == 100 && job.error.is_empty(), "the job is {job:?}");
     let (sent, seconds) = (shelf.sent(), start.elapsed().as_secs());
+    let added = memory(live, "VmHWM")?.saturating_sub(before);
+    ensure!(added <= ADDED, "the update adds {added} kB to the manager's memory");
     let journal = live.ask("journalctl -b -u rauc --no-pager")?.text;
     ensure!(!journal.contains("Building new hash index"), "RAUC hashes whole partitions:\n{journal}");
-    println!("        {} kB over the wire in {seconds} s, with {} tries", sent / 1000, job.tries);
+    println!(
+        "        {} kB of {} kB over the wire in {seconds} s, with {} tries; {added} kB more of memory for the manager",
+        sent / 1000,
+        size / 1000,
+        job.tries
+    );
     is_next(live)
 }
 
@@ -306,11 +325,11 @@ fn kept(live: &mut Live, slot: &str) -> Outcome {
     })
 }
 
-fn go_back(live: &mut Live, lab: &Lab) -> Outcome {
+fn go_back(live: &mut Live, version: &str) -> Outcome {
     let (taken, said) = ask(live, "slot-switch", "9.9.9")?;
     ensure!(!taken && said.contains("is not the version"), "{said}");
     let boot = live.boot_id()?;
-    let (taken, said) = ask(live, "slot-switch", &lab.manifest.release.version)?;
+    let (taken, said) = ask(live, "slot-switch", version)?;
     ensure!(taken, "refused: {said}");
     live.wait_for_other_boot(&boot, RESTART)?;
     kept(live, "A")

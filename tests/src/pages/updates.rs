@@ -29,6 +29,8 @@ use crate::{
 use super::{Start, browsing::wizard};
 
 const PATH: &str = "/settings/updates";
+/// What an update may add to the manager's memory, kB.
+pub(crate) const ADDED: u64 = 4096;
 
 pub(super) fn run(report: &mut Report, driver: &Driver, start: Start, gallery: &mut Gallery) {
     report.test("a new version is offered, installed with its progress shown, and one that fell back says why", || {
@@ -308,9 +310,13 @@ fn by_upload(
     upload(&other)?;
     browser.wait_for_text("#updates-complaint", "not the one that the description means")?;
     gallery.ignore(browser)?;
-    upload(&bundle)?;
-    browser.wait_for(PATH)?;
-    browser.wait_for_text("main", "What was uploaded")?;
+    let added = manager.growth(|| {
+        upload(&bundle)?;
+        browser.wait_for(PATH)?;
+        browser.wait_for_text("main", "What was uploaded")
+    })?;
+    ensure!(added <= ADDED, "an upload of 30 MB adds {added} kB to the manager's memory");
+    println!("        an upload of 30 MB adds {added} kB to the manager's memory");
     open(manager, looker, PATH)?;
     gallery.look(looker, "updates-uploaded")?;
     let kept = fs::metadata(manager.folder().join("data/update/bundle.raucb"))?.len();
