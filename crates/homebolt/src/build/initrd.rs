@@ -32,7 +32,7 @@ const RECOVERY: &str = "image/initrd/recovery";
 
 /// Makes the initrd of a slot; gives the file.
 pub fn build(context: &Context, base: &Base, programs: &Programs) -> Result<PathBuf, Error> {
-    let mut key = base.key.clone().text("initrd 6").text(&context.epoch.to_string()).path(&programs.boot)?;
+    let mut key = base.key.clone().text("initrd 7").path(&programs.boot)?;
     for list in [START, DEVICES] {
         key = key.path(&context.source.join(list))?;
     }
@@ -41,7 +41,7 @@ pub fn build(context: &Context, base: &Base, programs: &Programs) -> Result<Path
         let work = folder.join("tree");
         fill(context, base, programs, &work, &PROGRAMS)?;
         modules(context, base, &[], &work)?;
-        pack(context, &work, &folder.join("initrd"))
+        pack(&work, &folder.join("initrd"))
     })?;
     Ok(done.join("initrd"))
 }
@@ -52,7 +52,7 @@ pub fn recovery(context: &Context, base: &Base, programs: &Programs, release: &R
     let taken = |name: &str| context.source.join(name);
     // By their names in the checkout, and where they go.
     let files = [("overlays/common/etc/hostname", "etc/hostname"), ("image/initrd/udhcpc", "usr/share/udhcpc/script")];
-    let mut key = base.key.clone().text("recovery 2").text(&context.epoch.to_string()).path(&programs.boot)?;
+    let mut key = base.key.clone().text("recovery 3").path(&programs.boot)?;
     key = key.text(&String::from_utf8_lossy(&release)).text(&context.keyring).path(&taken(root::RAUC_CONF))?;
     for name in [START, DEVICES, RECOVERY].iter().chain(files.iter().map(|(from, _)| from)) {
         key = key.path(&taken(name))?;
@@ -69,7 +69,7 @@ pub fn recovery(context: &Context, base: &Base, programs: &Programs, release: &R
         tree::put(&work, "usr/lib/homebolt/release.json", &release, 0o644)?;
         root::trust(context, &work)?;
         firmware(base, &work)?;
-        pack(context, &work, &folder.join("initrd"))
+        pack(&work, &folder.join("initrd"))
     })?;
     Ok(done.join("initrd"))
 }
@@ -89,10 +89,10 @@ fn firmware(base: &Base, work: &Path) -> Result<(), Error> {
 }
 
 /// Writes the folder's content as a compressed archive, and removes the folder.
-fn pack(context: &Context, work: &Path, path: &Path) -> Result<(), Error> {
+fn pack(work: &Path, path: &Path) -> Result<(), Error> {
     let file = fs::File::create(path).at("create", path)?;
     let mut out = zstd::Encoder::new(file, 12).at("compress", path)?;
-    archive(work, context.epoch, &mut out)?;
+    archive(work, &mut out)?;
     out.finish().at("write", path)?;
     super::cache::remove(work)
 }
@@ -229,8 +229,9 @@ fn list(context: &Context, path: &str) -> Result<Vec<String>, Error> {
     Ok(lines.map(str::to_owned).collect())
 }
 
-/// Writes `folder` as a cpio archive of the form the kernel reads ("newc"), the same bytes for the same files.
-fn archive(folder: &Path, epoch: u64, out: &mut impl Write) -> Result<(), Error> {
+/// Writes `folder` as a cpio archive of the form the kernel reads ("newc"), the same bytes for the same files. It has no
+/// times: with that of the build in it, every update would bring a whole initrd, a tenth of what a box can fetch, anew.
+fn archive(folder: &Path, out: &mut impl Write) -> Result<(), Error> {
     for (number, path) in tree::walk(folder)?.iter().enumerate() {
         let name = path.strip_prefix(folder).unwrap_or(path).to_string_lossy();
         let data = fs::symlink_metadata(path).at("read", path)?;
@@ -240,15 +241,15 @@ fn archive(folder: &Path, epoch: u64, out: &mut impl Write) -> Result<(), Error>
             _ => Vec::new(),
         };
         let mode = if data.is_symlink() { 0o120777 } else { data.permissions().mode() };
-        entry(out, number + 1, mode, epoch, &name, &content).at("write", "the initrd")?;
+        entry(out, number + 1, mode, &name, &content).at("write", "the initrd")?;
     }
-    entry(out, 0, 0, 0, "TRAILER!!!", &[]).at("write", "the initrd")
+    entry(out, 0, 0, "TRAILER!!!", &[]).at("write", "the initrd")
 }
 
-fn entry(out: &mut impl Write, inode: usize, mode: u32, time: u64, name: &str, content: &[u8]) -> std::io::Result<()> {
+fn entry(out: &mut impl Write, inode: usize, mode: u32, name: &str, content: &[u8]) -> std::io::Result<()> {
     let links = if mode & 0o170000 == 0o040000 { 2 } else { 1 };
     let fields =
-        [inode as u64, mode.into(), 0, 0, links, time, content.len() as u64, 0, 0, 0, 0, name.len() as u64 + 1, 0];
+        [inode as u64, mode.into(), 0, 0, links, 0, content.len() as u64, 0, 0, 0, 0, name.len() as u64 + 1, 0];
     out.write_all(b"070701")?;
     for field in fields {
         write!(out, "{field:08X}")?;
@@ -303,10 +304,10 @@ mod tests {
         fs::write(tree.join("dir/file"), "content").unwrap();
         std::os::unix::fs::symlink("dir/file", tree.join("link")).unwrap();
         let mut first = Vec::new();
-        archive(&tree, 7, &mut first).unwrap();
+        archive(&tree, &mut first).unwrap();
         fs::write(tree.join("dir/file"), "content").unwrap();
         let mut second = Vec::new();
-        archive(&tree, 7, &mut second).unwrap();
+        archive(&tree, &mut second).unwrap();
         assert_eq!(first, second);
 
         assert!(first.starts_with(b"070701"));
