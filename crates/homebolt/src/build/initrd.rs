@@ -215,7 +215,8 @@ fn silent<'a>(names: &'a [String], files: &BTreeSet<String>, aliases: &str) -> O
     let announced: BTreeSet<String> = aliases
         .lines()
         .filter_map(|line| line.strip_prefix("alias ")?.rsplit_once(' '))
-        .filter_map(|(pattern, module)| pattern.contains(':').then(|| plain(module)))
+        .filter(|(pattern, _)| pattern.contains(':'))
+        .map(|(_, module)| plain(module))
         .collect();
     let is_silent = |name: &&String| present.contains(&plain(name)) && !announced.contains(&plain(name));
     names.iter().find(is_silent).map(String::as_str)
