@@ -81,7 +81,8 @@ struct Arguments {
     /// Of the group 'image' only this part; may be repeated
     #[arg(long = "part", value_parser = image::PARTS)]
     parts: Vec<String>,
-    /// Of the part 'update': the box runs this image, .img.zst, of an earlier version, and updates itself to the one under test
+    /// Of the part 'update': the box runs this image, .img.zst, of an earlier version from which the one under test differs
+    /// in the manager alone, and updates itself with at most 12 % of the bundle over the wire
     #[arg(long, value_name = "IMAGE")]
     from: Option<PathBuf>,
     /// Of the part 'bad' only the releases with these words in their name
