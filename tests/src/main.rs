@@ -20,6 +20,7 @@ mod node;
 mod pages;
 mod peer;
 mod power_cut;
+mod queue;
 mod report;
 mod road;
 mod root;
@@ -44,6 +45,7 @@ use std::{
 };
 
 use clap::Parser;
+use queue::Queue;
 use report::{Fault, Outcome, Report, ensure};
 
 /// Run the tests of Homebolt
@@ -319,7 +321,7 @@ fn run(arguments: Arguments) -> Outcome<bool> {
     };
     let builds = context.image.is_none() && chosen.iter().any(|group| group.needs_image);
     let (machines, others): (Vec<_>, Vec<_>) = chosen.into_iter().partition(|group| group.waits);
-    let (mut report, mut beside) = (Report::new(context.logs.clone()), Report::new(context.logs.clone()));
+    let [mut report, mut second, mut beside] = std::array::from_fn(|_| Report::new(context.logs.clone()));
     let is_made = OnceLock::new();
     thread::scope(|scope| {
         // Most of a build is one linker at work: what needs neither image nor LND need not wait for it.
@@ -327,16 +329,25 @@ fn run(arguments: Arguments) -> Outcome<bool> {
             let is_made = *is_made.get_or_init(|| !builds || prepare(&mut beside, &context));
             context.lnd.get_or_init(|| arguments.lnd.clone().or_else(|| lnd_of_build(&axe::cache())));
             if is_made {
-                run_groups(machines, &mut beside, &context);
+                work(&machines.into_iter().collect(), &mut beside, &context);
             }
         });
-        let (late, early) = others.into_iter().partition(|group| group.needs_image);
-        run_groups(early, &mut report, &context);
-        if *is_made.wait() {
-            run_groups(late, &mut report, &context);
-        }
+        let (late, early): (Vec<_>, Vec<_>) = others.into_iter().partition(|group| group.needs_image);
+        let (early, late): (Queue<_>, Queue<_>) = (early.into_iter().collect(), late.into_iter().collect());
+        let run = |report: &mut Report| {
+            work(&early, report, &context);
+            if *is_made.wait() {
+                work(&late, report, &context);
+            }
+        };
+        // Each leaves a processor idle for half of its time.
+        thread::scope(|scope| {
+            scope.spawn(|| run(&mut second));
+            run(&mut report);
+        });
         context.others_done.store(true, Ordering::Relaxed);
     });
+    report.add(second);
     report.add(beside);
     Ok(report.finish())
 }
@@ -352,8 +363,9 @@ fn prepare(report: &mut Report, context: &Context) -> bool {
     report.test("the one command makes an image of this checkout", build).is_some()
 }
 
-fn run_groups(groups: Vec<&Group>, report: &mut Report, context: &Context) {
-    for group in groups {
+/// Runs one after the other until none is left.
+fn work(groups: &Queue<&Group>, report: &mut Report, context: &Context) {
+    while let Some(group) = groups.next() {
         if let Err(Fault::Fails(sentence) | Fault::Skip(sentence)) = (group.run)(report, context) {
             report.done("the group runs to its end", Duration::ZERO, report::fails::<()>(sentence));
         }

@@ -256,7 +256,10 @@ pub(super) fn says_why(live: &Live, owner: &crate::http::Client, system: &str, r
         ensure!(page.contains(reason), "the page gives another reason: {seen}");
         Ok(())
     })?;
-    let screen = live.screen()?.0;
-    ensure!(screen.contains(&title), "the console does not say it:\n{screen}");
-    Ok(())
+    // It is drawn anew some time after the page has changed.
+    until(Duration::from_secs(30), || {
+        let screen = live.screen()?.0;
+        ensure!(screen.contains(&title), "the console does not say it:\n{screen}");
+        Ok(())
+    })
 }
