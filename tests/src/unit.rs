@@ -60,9 +60,10 @@ pub(crate) fn run(report: &mut Report, context: &Context) -> Outcome {
     Ok(())
 }
 
+/// Compilers give way to the machines beside them, whose starts have a bar.
 fn cargo(root: &Path) -> Command {
-    let mut cargo = Command::new("cargo");
-    cargo.current_dir(root);
+    let mut cargo = Command::new("nice");
+    cargo.args(["-n", "10", "cargo"]).current_dir(root);
     cargo
 }
 

@@ -1,5 +1,6 @@
-//! Firmware: programs of makers for their radios and network cards. Of the packages only what `[firmware]` names is kept,
-//! each file compressed for itself (xz with CRC32, which the kernel's loader unpacks).
+//! Firmware: programs of makers for their radios and network cards, each file compressed for itself (xz with CRC32, which
+//! the kernel's loader unpacks). Of Debian's packages only what `[firmware]` names is kept. Buildroot is told in its
+//! configuration what to install; of Intel's, which come in all their versions, the kernel takes one.
 
 use std::{
     fs,
@@ -23,30 +24,75 @@ const COUNTRIES: [(&str, &str); 2] =
 pub fn reduce(root: &Path, wanted: &WantedFirmware, tools: &Tools) -> Result<(), Error> {
     let folder = root.join(FOLDER);
     let (files, links) = keep(&folder, &wanted.keep)?;
-    let big: Vec<_> = files.iter().filter(|path| !is_country(path)).collect();
-    if !big.is_empty() {
-        command::output(tools.command("xz").args(["--check=crc32", "-6e", "--threads=0", "--"]).args(&big))?;
-    }
-    for link in links {
-        let target = fs::read_link(&link).at("read", &link)?;
-        fs::remove_file(&link).at("remove", &link)?;
-        let packed = |path: &Path| PathBuf::from(format!("{}.xz", path.display()));
-        let (link, target) = (packed(&link), packed(&target));
-        let there = link.parent().unwrap_or(&folder).join(&target);
-        if !there.is_file() {
-            let why = "what it leads to is not kept; name it in [firmware], too".into();
-            return Err(Error::File { path: link, why });
-        }
-        std::os::unix::fs::symlink(target, &link).at("link", &link)?;
-    }
+    pack(&folder, &files, &links, tools)?;
     for (name, target) in COUNTRIES.iter().filter(|(_, target)| folder.join(target).is_file()) {
         tree::symlink(root, &format!("{FOLDER}/{name}"), target)?;
     }
     Ok(())
 }
 
+/// Leaves in a tree that Buildroot made what its kernel would load, compressed. `modules`: the folder with its modules.
+pub fn reduce_built(root: &Path, modules: &Path, tools: &Tools) -> Result<(), Error> {
+    let folder = root.join(FOLDER);
+    if !folder.is_dir() {
+        return Ok(());
+    }
+    let modules = tree::walk(modules)?.into_iter().filter(|path| path.to_string_lossy().contains(".ko"));
+    let named = command::output(tools.command("modinfo").args(["-F", "firmware", "--"]).args(modules))?;
+    let named: Vec<&str> = named.lines().collect();
+    let (mut files, mut links) = (Vec::new(), Vec::new());
+    let found = tree::walk(&folder)?;
+    let names: Vec<_> = found.iter().map(|path| path.strip_prefix(&folder).unwrap_or(path).to_string_lossy()).collect();
+    for (path, name) in found.iter().zip(&names) {
+        if is_passed_over(name, &names, &named) {
+            fs::remove_file(path).at("remove", path)?;
+        } else if path.is_symlink() {
+            // One that leads to a folder leads to the packed files in it.
+            links.extend((!path.is_dir()).then(|| path.clone()));
+        } else if path.is_file() {
+            files.push(path.clone());
+        }
+    }
+    pack(&folder, &files, &links, tools)
+}
+
+/// The version in the name of a firmware of Intel's radios, with what stands before it: `iwlwifi-cc-a0-77.ucode`.
+fn version(name: &str) -> Option<(&str, u32)> {
+    let (stem, version) = name.strip_prefix("iwlwifi-")?.strip_suffix(".ucode")?.rsplit_once('-')?;
+    Some((stem, version.parse().ok()?))
+}
+
+/// Whether the kernel, which names the newest version it can work with and falls back to older ones, takes another.
+fn is_passed_over(name: &str, names: &[impl AsRef<str>], named: &[&str]) -> bool {
+    let Some((stem, this)) = version(name) else { return false };
+    let of_stem = |name| version(name).filter(|(other, _)| *other == stem).map(|(_, version)| version);
+    let Some(most) = named.iter().filter_map(|name| of_stem(name)).max() else { return false };
+    names.iter().filter_map(|name| of_stem(name.as_ref())).filter(|version| *version <= most).max() != Some(this)
+}
+
+/// Compresses the files, and has the links lead to them.
+fn pack(folder: &Path, files: &[PathBuf], links: &[PathBuf], tools: &Tools) -> Result<(), Error> {
+    let big: Vec<_> = files.iter().filter(|path| !is_country(path)).collect();
+    if !big.is_empty() {
+        command::output(tools.command("xz").args(["--check=crc32", "-6e", "--threads=0", "--"]).args(&big))?;
+    }
+    for link in links {
+        let target = fs::read_link(link).at("read", link)?;
+        fs::remove_file(link).at("remove", link)?;
+        let packed = |path: &Path| PathBuf::from(format!("{}.xz", path.display()));
+        let (link, target) = (packed(link), packed(&target));
+        let there = link.parent().unwrap_or(folder).join(&target);
+        if !there.is_file() {
+            let why = "what it leads to is not kept; name it in [firmware], too".into();
+            return Err(Error::File { path: link, why });
+        }
+        std::os::unix::fs::symlink(target, &link).at("link", &link)?;
+    }
+    Ok(())
+}
+
 fn is_country(path: &Path) -> bool {
-    path.file_name().is_some_and(|name| COUNTRIES.iter().any(|(_, kept)| name == *kept))
+    path.file_name().is_some_and(|name| COUNTRIES.iter().any(|(plain, kept)| name == *kept || name == *plain))
 }
 
 /// Removes what no pattern names; gives the files and the links that stay.
@@ -117,6 +163,20 @@ mod tests {
         let folder = folder();
         let error = keep(folder.path(), &["nic/*".into(), "wifi/newest.bin".into()]).unwrap_err();
         assert!(error.to_string().contains("wifi/newest.bin"), "{error}");
+    }
+
+    #[test]
+    fn of_the_versions_the_kernel_knows_the_newest_is_left() {
+        let names =
+            ["iwlwifi-cc-a0-72.ucode", "iwlwifi-cc-a0-74.ucode", "iwlwifi-cc-a0-77.ucode", "iwlwifi-7260-17.ucode"];
+        let left = |named: &[&str]| -> Vec<&str> {
+            names.into_iter().filter(|name| !is_passed_over(name, &names, named)).collect()
+        };
+        let [old, middle, newest, other] = names;
+        assert_eq!(left(&["iwlwifi-cc-a0-77.ucode"]), [newest, other]);
+        assert_eq!(left(&["iwlwifi-cc-a0-76.ucode"]), [middle, other], "it cannot work with the newest");
+        assert_eq!(left(&["iwlwifi-cc-a0-80.ucode"]), [newest, other], "the newest it could work with is not there");
+        assert_eq!(left(&[]), [old, middle, newest, other], "no module names them: not ours to judge");
     }
 
     #[test]

@@ -26,6 +26,7 @@ use super::{
     cache::Key,
     command, debian,
     error::{At, Error},
+    firmware,
     lnd::{self, Lnd},
     programs::Programs,
     root::{self, Base},
@@ -122,7 +123,7 @@ fn take(context: &Context, output: &Path, packages: &Packages) -> Result<(Base, 
     let images = output.join("images");
     let archive = images.join("rootfs.tar");
     let kernel = images.join(&context.board.kernel.file);
-    let mut key = Key::new("buildroot root 2").text(&context.epoch.to_string()).path(&archive)?.path(&kernel)?;
+    let mut key = Key::new("buildroot root 3").text(&context.epoch.to_string()).path(&archive)?.path(&kernel)?;
     key = context.wanted.root.exclude.iter().fold(key, |key, pattern| key.text(pattern));
     let done = context.cache.step("buildroot", &key, |folder| {
         let tree = folder.join("tree");
@@ -142,6 +143,7 @@ fn take(context: &Context, output: &Path, packages: &Packages) -> Result<(Base, 
             }
         }
         zones(&tree)?;
+        firmware::reduce_built(&tree, &tree.join("usr/lib/modules").join(&release), context.tools)?;
         debian::settings(&tree)
     })?;
     let tree = done.join("tree");
