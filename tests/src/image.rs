@@ -37,11 +37,15 @@ mod u_boot;
 pub(crate) mod update;
 mod wifi;
 
-use std::{thread, time::Duration};
+use std::{
+    collections::VecDeque,
+    sync::{Mutex, PoisonError},
+    thread,
+    time::Duration,
+};
 
 use crate::{
     Context,
-    queue::Queue,
     report::{Outcome, Report, ensure},
 };
 
@@ -58,16 +62,16 @@ const LONG: [&str; 2] = ["neutrino", "bad"];
 pub(crate) fn run(report: &mut Report, context: &Context) -> Outcome {
     report.begin("image")?;
     let Some(lab) = report.need("there is an image to test", || Lab::open(context)) else { return Ok(()) };
-    let parts = parts(&lab, context);
+    let parts = Parts::new(&lab, context);
     let mut second = report.beside();
     thread::scope(|scope| {
         scope.spawn(|| {
-            while !context.others_are_done() && !parts.is_empty() {
+            while !context.others_are_done() && parts.are_left() {
                 thread::sleep(Duration::from_millis(250));
             }
-            work(&parts, &mut second);
+            parts.work(&mut second);
         });
-        work(&parts, report);
+        parts.work(report);
     });
     report.add(second);
     ensure!(lab.logs.is_dir(), "the logs are gone");
@@ -76,33 +80,46 @@ pub(crate) fn run(report: &mut Report, context: &Context) -> Outcome {
 
 type Part<'a> = Box<dyn FnOnce(&mut Report) + Send + 'a>;
 
-/// What is chosen, the longest first.
-fn parts<'a>(lab: &'a Lab, context: &'a Context) -> Queue<Part<'a>> {
-    let mut parts = vec![Box::new(|report: &mut Report| {
-        of_one_disk(report, lab, context);
-    }) as Part<'a>];
-    let mut add = |name: &str, run: fn(&mut Report, &Lab, &Context)| {
-        if context.wants(name) && (name != "u-boot" || lab.has_u_boot()) || context.chooses(name) {
-            parts.push(Box::new(move |report| {
-                if let Some(lab) = report.need("there is room for one more machine", || lab.beside(1)) {
-                    run(report, &lab, context);
-                }
-            }));
-        }
-    };
-    add("node", node::run);
-    add("disk", |report, lab, _| disk::run(report, lab));
-    add("wifi", |report, lab, _| wifi::run(report, lab));
-    add("update", update::run);
-    add("network", |report, lab, _| network::run(report, lab));
-    add("large", |report, lab, _| large::run(report, lab));
-    add("u-boot", |report, lab, _| u_boot::run(report, lab));
-    parts.into_iter().collect()
-}
+/// The parts that nobody has begun. None needs anything of another.
+struct Parts<'a>(Mutex<VecDeque<Part<'a>>>);
 
-fn work(parts: &Queue<Part<'_>>, report: &mut Report) {
-    while let Some(part) = parts.next() {
-        part(report);
+impl<'a> Parts<'a> {
+    /// What is chosen, the longest first.
+    fn new(lab: &'a Lab, context: &'a Context) -> Self {
+        let mut parts: VecDeque<Part<'a>> = VecDeque::from([Box::new(|report: &mut Report| {
+            of_one_disk(report, lab, context);
+        }) as Part<'a>]);
+        let mut add = |name: &str, run: fn(&mut Report, &Lab, &Context)| {
+            if context.wants(name) && (name != "u-boot" || lab.has_u_boot()) || context.chooses(name) {
+                parts.push_back(Box::new(move |report| {
+                    if let Some(lab) = report.need("there is room for one more machine", || lab.beside(1)) {
+                        run(report, &lab, context);
+                    }
+                }));
+            }
+        };
+        add("node", node::run);
+        add("disk", |report, lab, _| disk::run(report, lab));
+        add("wifi", |report, lab, _| wifi::run(report, lab));
+        add("update", update::run);
+        add("network", |report, lab, _| network::run(report, lab));
+        add("large", |report, lab, _| large::run(report, lab));
+        add("u-boot", |report, lab, _| u_boot::run(report, lab));
+        Self(Mutex::new(parts))
+    }
+
+    fn are_left(&self) -> bool {
+        !self.0.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
+    }
+
+    fn next(&self) -> Option<Part<'a>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).pop_front()
+    }
+
+    fn work(&self, report: &mut Report) {
+        while let Some(part) = self.next() {
+            part(report);
+        }
     }
 }
 

@@ -20,7 +20,6 @@ mod node;
 mod pages;
 mod peer;
 mod power_cut;
-mod queue;
 mod report;
 mod road;
 mod root;
@@ -45,7 +44,6 @@ use std::{
 };
 
 use clap::Parser;
-use queue::Queue;
 use report::{Fault, Outcome, Report, ensure};
 
 /// Run the tests of Homebolt
@@ -173,13 +171,22 @@ impl Context {
     }
 }
 
+/// Groups of different lanes run beside each other: none keeps two processors busy.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Lane {
+    Parts,
+    /// Its LND listens at the port that every node has: one at a time.
+    Node,
+    /// Virtual machines, of one core each.
+    Machines,
+}
+
 /// A group of tests.
 struct Group {
     name: &'static str,
     about: &'static str,
     needs_image: bool,
-    /// Mostly waits for virtual machines, which use one core: it runs beside the others.
-    waits: bool,
+    lane: Lane,
     run: fn(&mut Report, &Context) -> Outcome,
 }
 
@@ -188,84 +195,84 @@ const GROUPS: [Group; 12] = [
         name: "unit",
         about: "format, clippy, licences, cargo test",
         needs_image: false,
-        waits: false,
+        lane: Lane::Parts,
         run: unit::run,
     },
     Group {
         name: "bitcoind",
         about: "the test and the watcher of an own bitcoind, against a real one",
         needs_image: false,
-        waits: false,
+        lane: Lane::Parts,
         run: bitcoind::run,
     },
     Group {
         name: "backup",
         about: "copies of the channel backup at real servers, and their faults",
         needs_image: false,
-        waits: false,
+        lane: Lane::Parts,
         run: backup::run,
     },
     Group {
         name: "pages",
         about: "the manager on this computer, in a real browser",
         needs_image: false,
-        waits: false,
+        lane: Lane::Parts,
         run: pages::run,
     },
     Group {
         name: "node",
         about: "two real LNDs on a real chain: money, channels, faults, restore",
         needs_image: false,
-        waits: false,
+        lane: Lane::Parts,
         run: node::run,
     },
     Group {
         name: "wizard",
         about: "from the claim to money: the manager's pages with a real bitcoind and two real LNDs",
         needs_image: false,
-        waits: false,
+        lane: Lane::Node,
         run: wizard::run,
     },
     Group {
         name: "api",
         about: "the road to money once more, by a program with a key; schemathesis over the OpenAPI document",
         needs_image: false,
-        waits: false,
+        lane: Lane::Node,
         run: api::run,
     },
     Group {
         name: "fence",
         about: "two real LNDs, one older, on one box: no channel state ever goes back",
         needs_image: false,
-        waits: false,
+        lane: Lane::Parts,
         run: fence::run,
     },
     Group {
         name: "fuzz",
         about: "only by name: readers of foreign bytes, fed with bytes of nobody",
         needs_image: false,
-        waits: false,
+        lane: Lane::Parts,
         run: fuzz::run,
     },
     Group {
         name: "build",
         about: "the builder: the same bytes everywhere, and what can go wrong",
         needs_image: true,
-        waits: false,
+        lane: Lane::Parts,
         run: build::run,
     },
     Group {
         name: "image",
         about: "the image in QEMU: boot, wizard, power cuts, fall-back",
         needs_image: true,
-        waits: true,
+        lane: Lane::Machines,
         run: image::run,
     },
     Group {
         name: "power-cut",
         about: "only by name: the power goes at every write of an update, replayed, and at random moments of real ones",
         needs_image: true,
-        waits: true,
+        lane: Lane::Machines,
         run: power_cut::run,
     },
 ];
@@ -320,7 +327,7 @@ fn run(arguments: Arguments) -> Outcome<bool> {
         others_done: AtomicBool::new(false),
     };
     let builds = context.image.is_none() && chosen.iter().any(|group| group.needs_image);
-    let (machines, others): (Vec<_>, Vec<_>) = chosen.into_iter().partition(|group| group.waits);
+    let of = |lane| chosen.iter().copied().filter(move |group| group.lane == lane);
     let [mut report, mut second, mut beside] = std::array::from_fn(|_| Report::new(context.logs.clone()));
     let is_made = OnceLock::new();
     thread::scope(|scope| {
@@ -329,21 +336,16 @@ fn run(arguments: Arguments) -> Outcome<bool> {
             let is_made = *is_made.get_or_init(|| !builds || prepare(&mut beside, &context));
             context.lnd.get_or_init(|| arguments.lnd.clone().or_else(|| lnd_of_build(&axe::cache())));
             if is_made {
-                work(&machines.into_iter().collect(), &mut beside, &context);
+                run_groups(of(Lane::Machines), &mut beside, &context);
             }
         });
-        let (late, early): (Vec<_>, Vec<_>) = others.into_iter().partition(|group| group.needs_image);
-        let (early, late): (Queue<_>, Queue<_>) = (early.into_iter().collect(), late.into_iter().collect());
-        let run = |report: &mut Report| {
-            work(&early, report, &context);
-            if *is_made.wait() {
-                work(&late, report, &context);
-            }
-        };
-        // Each leaves a processor idle for half of its time.
         thread::scope(|scope| {
-            scope.spawn(|| run(&mut second));
-            run(&mut report);
+            scope.spawn(|| run_groups(of(Lane::Node), &mut second, &context));
+            let (late, early): (Vec<_>, Vec<_>) = of(Lane::Parts).partition(|group| group.needs_image);
+            run_groups(early, &mut report, &context);
+            if *is_made.wait() {
+                run_groups(late, &mut report, &context);
+            }
         });
         context.others_done.store(true, Ordering::Relaxed);
     });
@@ -363,9 +365,8 @@ fn prepare(report: &mut Report, context: &Context) -> bool {
     report.test("the one command makes an image of this checkout", build).is_some()
 }
 
-/// Runs one after the other until none is left.
-fn work(groups: &Queue<&Group>, report: &mut Report, context: &Context) {
-    while let Some(group) = groups.next() {
+fn run_groups<'a>(groups: impl IntoIterator<Item = &'a Group>, report: &mut Report, context: &Context) {
+    for group in groups {
         if let Err(Fault::Fails(sentence) | Fault::Skip(sentence)) = (group.run)(report, context) {
             report.done("the group runs to its end", Duration::ZERO, report::fails::<()>(sentence));
         }
