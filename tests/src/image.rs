@@ -58,7 +58,7 @@ pub(crate) const PARTS: [&str; 12] =
 /// Of these, what takes half an hour and nearly an hour: never by itself.
 const LONG: [&str; 2] = ["neutrino", "bad"];
 
-/// Runs the group: one part after the other, and two beside each other once a lane of the other groups is free.
+/// Runs the group: one part after the other, and two beside each other once the other groups leave a processor free.
 pub(crate) fn run(report: &mut Report, context: &Context) -> Outcome {
     report.begin("image")?;
     let Some(lab) = report.need("there is an image to test", || Lab::open(context)) else { return Ok(()) };
@@ -66,7 +66,7 @@ pub(crate) fn run(report: &mut Report, context: &Context) -> Outcome {
     let mut second = report.beside();
     thread::scope(|scope| {
         scope.spawn(|| {
-            while !context.has_free_lane() && parts.are_left() {
+            while !context.others_are_done() && parts.are_left() {
                 thread::sleep(Duration::from_millis(250));
             }
             parts.work(&mut second);

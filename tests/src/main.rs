@@ -140,8 +140,8 @@ struct Context {
     /// Known once the image is made, of which it is a part.
     lnd: OnceLock<Option<PathBuf>>,
     bitcoind: Option<PathBuf>,
-    /// Set when one of the lanes beside the machines is through, and leaves them its processor.
-    lane_is_free: AtomicBool,
+    /// Set when the groups are through that run beside the machines.
+    others_done: AtomicBool,
 }
 
 impl Context {
@@ -155,16 +155,9 @@ impl Context {
         self.parts.is_empty() || self.chooses(part)
     }
 
-    /// Whether a second machine may run beside the first.
-    fn has_free_lane(&self) -> bool {
-        self.lane_is_free.load(Ordering::Relaxed)
-    }
-
-    /// Says that a lane is through, which had so many groups to run.
-    fn lane_ends(&self, groups: usize) {
-        if groups > 0 {
-            self.lane_is_free.store(true, Ordering::Relaxed);
-        }
+    /// Whether machines have this computer to themselves.
+    fn others_are_done(&self) -> bool {
+        self.others_done.load(Ordering::Relaxed)
     }
 
     /// The lnd program, once there is one.
@@ -331,7 +324,7 @@ fn run(arguments: Arguments) -> Outcome<bool> {
         manager: arguments.manager,
         lnd: OnceLock::new(),
         bitcoind: arguments.bitcoind,
-        lane_is_free: AtomicBool::new(chosen.iter().all(|group| group.lane == Lane::Machines)),
+        others_done: AtomicBool::new(false),
     };
     let builds = context.image.is_none() && chosen.iter().any(|group| group.needs_image);
     let of = |lane| chosen.iter().copied().filter(move |group| group.lane == lane);
@@ -346,16 +339,15 @@ fn run(arguments: Arguments) -> Outcome<bool> {
                 run_groups(of(Lane::Machines), &mut beside, &context);
             }
         });
-        scope.spawn(|| {
-            run_groups(of(Lane::Node), &mut second, &context);
-            context.lane_ends(of(Lane::Node).count());
+        thread::scope(|scope| {
+            scope.spawn(|| run_groups(of(Lane::Node), &mut second, &context));
+            let (late, early): (Vec<_>, Vec<_>) = of(Lane::Parts).partition(|group| group.needs_image);
+            run_groups(early, &mut report, &context);
+            if *is_made.wait() {
+                run_groups(late, &mut report, &context);
+            }
         });
-        let (late, early): (Vec<_>, Vec<_>) = of(Lane::Parts).partition(|group| group.needs_image);
-        run_groups(early, &mut report, &context);
-        if *is_made.wait() {
-            run_groups(late, &mut report, &context);
-        }
-        context.lane_ends(of(Lane::Parts).count());
+        context.others_done.store(true, Ordering::Relaxed);
     });
     report.add(second);
     report.add(beside);
