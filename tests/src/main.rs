@@ -171,9 +171,10 @@ impl Context {
     }
 }
 
-/// Groups of different lanes run beside each other: none keeps two processors busy.
+/// Groups of different lanes run beside each other: none keeps two processors busy, but for compilers.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Lane {
+    /// Whatever needs nothing for itself alone.
     Parts,
     /// Its LND listens at the port that every node has: one at a time.
     Node,

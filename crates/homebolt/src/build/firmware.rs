@@ -24,7 +24,7 @@ const COUNTRIES: [(&str, &str); 2] =
 pub fn reduce(root: &Path, wanted: &WantedFirmware, tools: &Tools) -> Result<(), Error> {
     let folder = root.join(FOLDER);
     let (files, links) = keep(&folder, &wanted.keep)?;
-    pack(&folder, &files, &links, tools)?;
+    pack(&files, &links, tools)?;
     for (name, target) in COUNTRIES.iter().filter(|(_, target)| folder.join(target).is_file()) {
         tree::symlink(root, &format!("{FOLDER}/{name}"), target)?;
     }
@@ -47,17 +47,18 @@ pub fn reduce_built(root: &Path, modules: &Path, tools: &Tools) -> Result<(), Er
         if is_passed_over(name, &names, &named) {
             fs::remove_file(path).at("remove", path)?;
         } else if path.is_symlink() {
-            // One that leads to a folder leads to the packed files in it.
-            links.extend((!path.is_dir()).then(|| path.clone()));
+            links.push(path.clone());
         } else if path.is_file() {
             files.push(path.clone());
         }
     }
-    pack(&folder, &files, &links, tools)
+    pack(&files, &links, tools)
 }
 
-/// The version in the name of a firmware of Intel's radios, with what stands before it: `iwlwifi-cc-a0-77.ucode`.
+/// The version in the name of a firmware of Intel's radios, with what stands before it: `iwlwifi-cc-a0-77.ucode`. The files lie
+/// in `intel/iwlwifi`, and links to them where older kernels look.
 fn version(name: &str) -> Option<(&str, u32)> {
+    let name = name.strip_prefix("intel/iwlwifi/").unwrap_or(name);
     let (stem, version) = name.strip_prefix("iwlwifi-")?.strip_suffix(".ucode")?.rsplit_once('-')?;
     Some((stem, version.parse().ok()?))
 }
@@ -71,22 +72,25 @@ fn is_passed_over(name: &str, names: &[impl AsRef<str>], named: &[&str]) -> bool
 }
 
 /// Compresses the files, and has the links lead to them.
-fn pack(folder: &Path, files: &[PathBuf], links: &[PathBuf], tools: &Tools) -> Result<(), Error> {
+fn pack(files: &[PathBuf], links: &[PathBuf], tools: &Tools) -> Result<(), Error> {
     let big: Vec<_> = files.iter().filter(|path| !is_country(path)).collect();
     if !big.is_empty() {
         command::output(tools.command("xz").args(["--check=crc32", "-6e", "--threads=0", "--"]).args(&big))?;
     }
+    lead(links)
+}
+
+/// Has links lead to the files as they are called once they are compressed.
+fn lead(links: &[PathBuf]) -> Result<(), Error> {
+    let packed = |path: &Path| PathBuf::from(format!("{}.xz", path.display()));
     for link in links {
         let target = fs::read_link(link).at("read", link)?;
         fs::remove_file(link).at("remove", link)?;
-        let packed = |path: &Path| PathBuf::from(format!("{}.xz", path.display()));
-        let (link, target) = (packed(link), packed(&target));
-        let there = link.parent().unwrap_or(folder).join(&target);
-        if !there.is_file() {
-            let why = "what it leads to is not kept; name it in [firmware], too".into();
-            return Err(Error::File { path: link, why });
-        }
-        std::os::unix::fs::symlink(target, &link).at("link", &link)?;
+        std::os::unix::fs::symlink(packed(&target), packed(link)).at("link", packed(link))?;
+    }
+    // Only now, as one may lead to another.
+    if let Some(path) = links.iter().map(|link| packed(link)).find(|link| !link.is_file()) {
+        return Err(Error::File { path, why: "what it leads to is not kept; name it in [firmware], too".into() });
     }
     Ok(())
 }
@@ -167,8 +171,12 @@ mod tests {
 
     #[test]
     fn of_the_versions_the_kernel_knows_the_newest_is_left() {
-        let names =
-            ["iwlwifi-cc-a0-72.ucode", "iwlwifi-cc-a0-74.ucode", "iwlwifi-cc-a0-77.ucode", "iwlwifi-7260-17.ucode"];
+        let names = [
+            "intel/iwlwifi/iwlwifi-cc-a0-72.ucode",
+            "intel/iwlwifi/iwlwifi-cc-a0-74.ucode",
+            "intel/iwlwifi/iwlwifi-cc-a0-77.ucode",
+            "intel/iwlwifi/iwlwifi-7260-17.ucode",
+        ];
         let left = |named: &[&str]| -> Vec<&str> {
             names.into_iter().filter(|name| !is_passed_over(name, &names, named)).collect()
         };
@@ -177,6 +185,23 @@ mod tests {
         assert_eq!(left(&["iwlwifi-cc-a0-76.ucode"]), [middle, other], "it cannot work with the newest");
         assert_eq!(left(&["iwlwifi-cc-a0-80.ucode"]), [newest, other], "the newest it could work with is not there");
         assert_eq!(left(&[]), [old, middle, newest, other], "no module names them: not ours to judge");
+        let link = "iwlwifi-cc-a0-72.ucode";
+        assert!(is_passed_over(link, &names, &["iwlwifi-cc-a0-77.ucode"]), "a link goes with its file");
+    }
+
+    #[test]
+    fn links_lead_to_packed_files_also_through_one_another() {
+        let folder = tempfile::tempdir().unwrap();
+        let [file, first, second] = ["c.bin.xz", "a.bin", "b.bin"].map(|name| folder.path().join(name));
+        fs::write(&file, "packed").unwrap();
+        std::os::unix::fs::symlink("b.bin", &first).unwrap();
+        std::os::unix::fs::symlink("c.bin", &second).unwrap();
+        lead(&[first.clone(), second.clone()]).unwrap();
+        assert_eq!(fs::read_to_string(folder.path().join("a.bin.xz")).unwrap(), "packed");
+        assert!(!first.is_symlink() && !second.is_symlink());
+        fs::remove_file(file).unwrap();
+        std::os::unix::fs::symlink("c.bin", &second).unwrap();
+        assert!(lead(&[second]).unwrap_err().to_string().contains("b.bin.xz"), "it leads nowhere");
     }
 
     #[test]
